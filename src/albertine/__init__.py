@@ -1,0 +1,61 @@
+"""BERT and ALBERT text encoders, Chinese and English: from raw text to a small, fast, checked model.
+
+import albertine as al
+
+report = al.compare("reviews.csv", out="runs/compare")
+model = al.finetune("text-classification", data="reviews.csv", encoder="preset:albert-chinese-tiny", out="runs/reviews")
+model = al.load("runs/reviews")
+model.predict(["很好吃", "太慢了"])
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Every public name and the module it lives in. Imported when first used, so that `import albertine` costs nothing.
+_PLACES = {
+    "AlbertineError": "albertine.errors",
+    "Batch": "albertine.records",
+    "CheckpointError": "albertine.errors",
+    "Columns": "albertine.data.columns",
+    "ConfigError": "albertine.errors",
+    "DataError": "albertine.errors",
+    "Encoder": "albertine.models.encoder",
+    "EncoderConfig": "albertine.models.config",
+    "Example": "albertine.records",
+    "Model": "albertine.inference.model",
+    "Prediction": "albertine.records",
+    "PretrainingModel": "albertine.models.heads",
+    "Span": "albertine.records",
+    "Tokenizer": "albertine.tokenization.tokenizer",
+    "TokenizerError": "albertine.errors",
+    "TrainingConfig": "albertine.training.config",
+    "UserError": "albertine.errors",
+    "check_data": "albertine.data.check",
+    "compare": "albertine.comparison.compare",
+    "demo": "albertine.comparison.demo",
+    "evaluate": "albertine.training.run",
+    "finetune": "albertine.training.run",
+    "learn_vocabulary": "albertine.tokenization.learn",
+    "load": "albertine.inference.model",
+    "load_encoder": "albertine.checkpoints.load",
+    "load_pretraining": "albertine.checkpoints.load",
+    "load_tokenizer": "albertine.tokenization.tokenizer",
+    "save_encoder": "albertine.checkpoints.load",
+}
+
+__all__ = [*sorted(_PLACES), "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'albertine' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,168 @@
+"""Model folders, the form in which everything trained is kept: JSON and safetensors, never a pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from albertine.checkpoints.tensors import (
+    INDEX_FILE,
+    WEIGHTS_FILE,
+    find_weights,
+    read_json,
+    read_tensors,
+    write_tensors,
+)
+from albertine.errors import CheckpointError, FailureError
+from albertine.files import atomic_folder, disk_errors, write_json, write_text
+
+if TYPE_CHECKING:
+    from albertine.tokenization.tokenizer import Tokenizer
+
+__all__ = ["FolderContents", "read_model_folder", "write_model_folder"]
+
+CONFIG_FILE = "config.json"
+TASK_FILE = "task.json"
+MANIFEST_FILE = "manifest.json"
+CARD_FILE = "README.md"
+
+# Files that belong to one model: where a new model lacks one of them, the old model's may not stay beside it.
+_OWNED = (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    INDEX_FILE,
+    "model-*-of-*.safetensors",
+    TASK_FILE,
+    MANIFEST_FILE,
+    CARD_FILE,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "spiece.model",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderContents:
+    """What stands in a model folder, the tokenizer aside."""
+
+    path: Path
+    """The folder."""
+    config: dict[str, object]
+    """`config.json` as it stands."""
+    tensors: dict[str, Tensor]
+    """Weights on the CPU, by the names and in the dtype of the file."""
+    task: dict[str, object] | None
+    """`task.json`; None where the folder holds an encoder without a task."""
+    manifest: dict[str, object]
+    """`manifest.json`; empty where the folder was written by another program."""
+
+
+def write_model_folder(
+    folder: Path,
+    *,
+    config: Mapping[str, object],
+    tensors: Mapping[str, Tensor],
+    tokenizer: Tokenizer | None,
+    task: Mapping[str, object] | None,
+    manifest: Mapping[str, object],
+    card: str,
+) -> None:
+    """Write a whole model folder in place of the model that stood there.
+
+    Files that belong to no model (logs, checkpoints of a run) stay, and so does everything that another program wrote.
+
+    Everything is written beside its final name first, so that a full disk changes nothing, and then moved into place,
+    the manifest last: a folder with a task and no manifest was interrupted, and is refused when read.
+
+    Args:
+        folder: the folder, made where it does not exist.
+        config: `config.json`.
+        tensors: weights, by the names that stand in the file.
+        tokenizer: written beside the model, unless None.
+        task: `task.json`; None for an encoder without a task.
+        manifest: `manifest.json`, enough to run it again.
+        card: the model card, Markdown.
+
+    Raises:
+        FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
+    """
+    with _replaced_files(folder) as new:
+        write_json(new / CONFIG_FILE, config)
+        write_tensors(new / WEIGHTS_FILE, tensors)
+        if tokenizer is not None:
+            tokenizer.save(new)
+        if task is not None:
+            write_json(new / TASK_FILE, task)
+        write_text(new / CARD_FILE, card if card.endswith("\n") else card + "\n")
+        write_json(new / MANIFEST_FILE, manifest)
+
+
+def read_model_folder(folder: Path) -> FolderContents:
+    """Read configuration, weights, task and manifest of a model folder.
+
+    Raises:
+        CheckpointError: no such folder, a file is missing, damaged or a pickle, or the writing was interrupted.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(
+            "no such model folder",
+            where=str(folder),
+            received="a file" if folder.exists() else None,
+            next_step="Give the folder that holds config.json and model.safetensors",
+        )
+    weights = find_weights(folder)
+    config = read_json(folder / CONFIG_FILE)
+    task = read_json(folder / TASK_FILE) if (folder / TASK_FILE).exists() else None
+    if task is not None and not (folder / MANIFEST_FILE).exists():
+        raise CheckpointError(
+            "this model folder has a task and no manifest: writing it was interrupted",
+            where=str(folder),
+            next_step="Run the training again with the same folder; it continues from its last checkpoint",
+        )
+    manifest = read_json(folder / MANIFEST_FILE) if (folder / MANIFEST_FILE).exists() else {}
+    return FolderContents(path=folder, config=config, tensors=read_tensors(weights), task=task, manifest=manifest)
+
+
+@contextlib.contextmanager
+def _replaced_files(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder whose files take the place of a model's in `folder` when the block ends well."""
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError("a model folder cannot be written where a file stands", where=str(folder))
+    try:
+        if not folder.exists():
+            with atomic_folder(folder) as new:
+                yield new
+            return
+        with disk_errors(folder), tempfile.TemporaryDirectory(prefix=".writing.", dir=folder) as name:
+            yield Path(name)
+            _move_into_place(Path(name), folder)
+    except FailureError as error:
+        # The file that met the full disk has a passing name; the user knows the folder's.
+        raise FailureError(error.what, where=str(folder), next_step=error.next_step) from error
+
+
+def _move_into_place(staging: Path, folder: Path) -> None:
+    written = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
+    # A manifest, or a task where an earlier move was cut off, makes it a folder of ours; elsewhere nothing is removed.
+    is_ours = (folder / MANIFEST_FILE).exists() or (folder / TASK_FILE).exists()
+    leftovers = _owned_files(folder) - set(written) if is_ours else set()
+    (folder / MANIFEST_FILE).unlink(missing_ok=True)
+    for name in leftovers:
+        (folder / name).unlink(missing_ok=True)
+    for name in sorted(written, key=lambda name: name.name == MANIFEST_FILE):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (staging / name).chmod(0o644)
+        (staging / name).replace(folder / name)
+
+
+def _owned_files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for pattern in _OWNED for path in folder.glob(pattern)}

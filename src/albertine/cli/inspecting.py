@@ -1,0 +1,57 @@
+"""The verbs that look without training: info, data check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from albertine.cli import options
+from albertine.cli.output import show_json, show_text
+from albertine.data.check import check_data
+from albertine.data.columns import Columns
+from albertine.inference.info import info as read_info
+from albertine.tokenization.tokenizer import load_tokenizer
+
+__all__ = ["check", "info"]
+
+
+def info(
+    name: Annotated[str, typer.Argument(help="A preset's name or a model folder.")],
+    as_json: options.JsonOption = False,
+) -> None:
+    """Say how large a model is: parameters (unique and executed), bytes, FLOPs, configuration."""
+    result = read_info(name)
+    if as_json:
+        show_json(result.to_dict())
+    else:
+        show_text(result.render())
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Data files, or a folder with train, dev and test.")],
+    text_column: options.TextColumn = None,
+    text_pair_column: options.TextPairColumn = None,
+    label_column: options.LabelColumn = None,
+    encoding: options.EncodingOption = "utf-8",
+    quoting: options.QuotingOption = "auto",
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", help="Model folder or vocabulary: adds truncation and unknown tokens.")
+    ] = None,
+    max_length: options.MaxLengthOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Say what is wrong with data before any training: nothing is changed, bad rows are listed."""
+    result = check_data(
+        files,
+        columns=Columns(text=text_column, text_pair=text_pair_column, label=label_column),
+        encoding=encoding,
+        quoting=quoting,
+        tokenizer=None if tokenizer is None else load_tokenizer(tokenizer),
+        max_length=max_length,
+    )
+    if as_json:
+        show_json(result.to_dict())
+    else:
+        show_text(result.render())

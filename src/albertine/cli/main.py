@@ -1,0 +1,66 @@
+"""`albertine`: the verbs put together, and the one place where failures become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import albertine
+from albertine.cli import comparing, inspecting, modelling
+from albertine.cli.output import run_guarded, show_text, start_messages
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="albertine",
+    help="BERT and ALBERT text encoders, Chinese and English: compare, train, check and use them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+app.command("demo")(comparing.demo)
+app.command("compare")(comparing.compare)
+app.command("info")(inspecting.info)
+app.command("finetune")(modelling.finetune)
+app.command("evaluate")(modelling.evaluate)
+app.command("predict")(modelling.predict)
+data_app.command("check")(inspecting.check)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        show_text(f"albertine {albertine.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback behind an error line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and results.")] = False,
+) -> None:
+    """Read the options that stand before the verb."""
+    if debug:
+        os.environ["ALBERTINE_DEBUG"] = "1"
+    start_messages(quiet=quiet)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: the words after `albertine`; None for the process's own.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" in words:  # wherever it stands, people add it to the end of the line that failed
+        words = ["--debug", *(word for word in words if word != "--debug")]
+    return run_guarded(lambda: app(words, standalone_mode=False))

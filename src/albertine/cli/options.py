@@ -1,0 +1,149 @@
+"""The options that several verbs share, each written once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from albertine.errors import ConfigError
+
+__all__ = [
+    "BaselinesOption",
+    "BatchSizeOption",
+    "DevOption",
+    "EncodersOption",
+    "EncodingOption",
+    "EpochsOption",
+    "JsonOption",
+    "LabelColumn",
+    "LangOption",
+    "LearningRateOption",
+    "MaxLengthOption",
+    "MinutesOption",
+    "OnErrorOption",
+    "OutOption",
+    "PrecisionOption",
+    "QuotingOption",
+    "TestOption",
+    "TextColumn",
+    "TextPairColumn",
+    "TokenizerOption",
+    "VocabularySizeOption",
+    "names_of",
+]
+
+_DATA = "Data"
+_TRAINING = "Training"
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for everything the command makes.")]
+LangOption = Annotated[
+    str | None, typer.Option("--lang", help="Language of reports and model cards: en or zh (default: the locale's).")
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        help="Column of the text: its name, or its number where there is no header.",
+        rich_help_panel=_DATA,
+    ),
+]
+TextPairColumn = Annotated[
+    str | None, typer.Option("--text-pair-column", help="Column of the second text of a pair.", rich_help_panel=_DATA)
+]
+LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column of the label.", rich_help_panel=_DATA)]
+EncodingOption = Annotated[
+    str, typer.Option("--encoding", help="Encoding of the data files, such as gb18030.", rich_help_panel=_DATA)
+]
+OnErrorOption = Annotated[
+    str,
+    typer.Option("--on-error", help="What a bad row does: stop, or skip (counted and listed).", rich_help_panel=_DATA),
+]
+QuotingOption = Annotated[
+    Literal["auto", "on", "off"],
+    typer.Option("--quoting", help="Whether a quote holds a field together.", rich_help_panel=_DATA),
+]
+DevOption = Annotated[
+    Path | None, typer.Option("--dev", help="Development file (default: a tenth of the data).", rich_help_panel=_DATA)
+]
+TestOption = Annotated[
+    Path | None, typer.Option("--test", help="Test file (default: a tenth of the data).", rich_help_panel=_DATA)
+]
+EncodersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoders",
+        help="Encoders, separated by commas: folders or preset:NAME; none for baselines alone. "
+        "Default: BERT and ALBERT of 4 layers x 312, random weights.",
+    ),
+]
+BaselinesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--baselines", help="Baselines, separated by commas, or none (default: bag-of-words,word-vectors,bilstm)."
+    ),
+]
+EpochsOption = Annotated[
+    float | None, typer.Option("--epochs", help="Passes over the training split.", rich_help_panel=_TRAINING)
+]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option("--minutes", help="Training time of a run, instead of --epochs.", rich_help_panel=_TRAINING),
+]
+BatchSizeOption = Annotated[int | None, typer.Option("--batch-size", help="Texts a step.", rich_help_panel=_TRAINING)]
+LearningRateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--learning-rate", help="Peak learning rate (default: by encoder, said aloud).", rich_help_panel=_TRAINING
+    ),
+]
+MaxLengthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length",
+        help="Tokens a text at most (default: fits nearly all training texts, said aloud).",
+        rich_help_panel=_TRAINING,
+    ),
+]
+PrecisionOption = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    typer.Option("--precision", help="auto (measured on this machine), fp32 or bf16.", rich_help_panel=_TRAINING),
+]
+VocabularySizeOption = Annotated[
+    int,
+    typer.Option(
+        "--vocabulary-size", help="Entries of the vocabulary learnt for random weights.", rich_help_panel=_TRAINING
+    ),
+]
+TokenizerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokenizer",
+        help="Tokenizer folder for random weights, instead of a learnt vocabulary.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+
+
+def names_of(text: str | None, *, option: str) -> list[str] | None:
+    """Split a comma-separated option; `none` is the empty list, an absent option None.
+
+    Raises:
+        ConfigError: a name is empty or given twice.
+    """
+    if text is None:
+        return None
+    if text.strip() == "none":
+        return []
+    names = [name.strip() for name in re.split(r"[,，]", text)]
+    if "" in names or len(set(names)) < len(names):
+        raise ConfigError(
+            "every name must be given once and none may be empty",
+            where=option,
+            received=repr(text),
+            next_step="Separate the names by single commas",
+        )
+    return names

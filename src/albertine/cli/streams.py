@@ -1,0 +1,77 @@
+"""Texts for `predict`, from a file or a pipe, in pieces that are answered as soon as they are there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from albertine.data.columns import Columns
+from albertine.data.readers import read_examples
+from albertine.errors import DataError
+from albertine.records import Example
+
+__all__ = ["file_examples", "piped_examples"]
+
+# Read at most so many bytes before answering: large enough for full batches, small enough to stay flat in memory.
+_PIECE = 1 << 18
+_STRUCTURED = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+_PACKED = (".gz", ".xz", ".zst", ".zip")
+
+
+def piped_examples(encoding: str) -> Iterator[list[Example]]:
+    """Yield the lines of standard input, one text each, as they arrive; empty lines count as empty texts."""
+    return _line_examples(sys.stdin.fileno(), "standard input", encoding)
+
+
+def file_examples(path: Path, columns: Columns, *, encoding: str, on_error: str) -> Iterator[list[Example]]:
+    """Yield the texts of a file: the rows of a table, or the lines of a plain text file.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    if suffixes and suffixes[-1] in _STRUCTURED:
+        yield list(read_examples(path, columns=columns, encoding=encoding, on_error=on_error, labelled=False).examples)
+        return
+    if not path.is_file():
+        raise DataError("there is no such file", where=str(path), next_step="Give a file of texts, or - for a pipe")
+    with path.open("rb") as file:
+        yield from _line_examples(file.fileno(), str(path), encoding)
+
+
+def _line_examples(descriptor: int, name: str, encoding: str) -> Iterator[list[Example]]:
+    rest, number = b"", 0
+    while True:
+        piece = os.read(descriptor, _PIECE)
+        lines = (rest + piece).split(b"\n")
+        rest = lines.pop() if piece else b""
+        if not piece and lines[-1:] == [b""]:
+            lines.pop()
+        examples = []
+        for line in lines:
+            number += 1
+            examples.append(Example(text=_decoded(line, name, number, encoding), file=name, line=number))
+        if examples:
+            yield examples
+        if not piece:
+            return
+
+
+def _decoded(line: bytes, name: str, number: int, encoding: str) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 and encoding == "utf-8" else encoding).rstrip("\r")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"this line is not {encoding}",
+            where=f"{name}:{number}",
+            received=f"byte 0x{line[error.start]:02x} at position {error.start}",
+            next_step="Give the file's encoding, for example --encoding gb18030",
+        ) from error
+    except LookupError as error:
+        raise DataError(
+            "unknown encoding", received=repr(encoding), allowed="a name Python knows, such as gb18030"
+        ) from error

@@ -1,0 +1,223 @@
+"""`compare`: candidates trained and measured on the same splits, seeds and budget, one at a time."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from albertine.catalogue import catalogue
+from albertine.comparison.candidates import contestants
+from albertine.comparison.machine import command_line, machine_info
+from albertine.comparison.notes import budget_sentence, data_summary, remarks
+from albertine.comparison.plan import Plan, splits_hash
+from albertine.comparison.recommendation import recommend
+from albertine.comparison.report import HTML_FILE, SCHEMA_VERSION, write_report
+from albertine.comparison.results import ComparisonReport, DataSummary, RunResult
+from albertine.comparison.runs import run_all, set_up
+from albertine.comparison.summary import choose_main_metric, summarise
+from albertine.comparison.workspace import Workspace
+from albertine.data.columns import Columns
+from albertine.data.samples import Splits, load_splits
+from albertine.data.split_files import find_split_files
+from albertine.errors import ConfigError, FailureError
+from albertine.settings import language
+from albertine.training.config import TrainingConfig
+from albertine.training.progress import ProgressCallback
+from albertine.training.run import find_task
+
+__all__ = ["compare"]
+
+
+def compare(
+    data: str | Path,
+    *,
+    encoders: Sequence[str | Path] | None = None,
+    baselines: Sequence[str] | None = None,
+    out: str | Path,
+    seeds: int = 3,
+    task: str = "text-classification",
+    dev: str | Path | None = None,
+    test: str | Path | None = None,
+    columns: Columns | None = None,
+    encoding: str = "utf-8",
+    on_error: str = "stop",
+    duplicates: str = "drop",
+    limit: int | None = None,
+    split_seed: int = 0,
+    vocabulary_size: int = 8000,
+    max_length: int | None = None,
+    epochs: float | None = None,
+    examples: int | None = None,
+    minutes: float | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    config: TrainingConfig | None = None,
+    title: str | None = None,
+    lang: str | None = None,
+    device: str = "auto",
+    resume: bool = True,
+    progress: ProgressCallback | None = None,
+) -> ComparisonReport:
+    """Train and measure candidates on the same data, and write a report that says which to take.
+
+    All candidates get the same splits, seeds and budget; those with random weights read one vocabulary, learnt from
+    the training split. Each is trained in one process and measured in another, one at a time. Called again after an
+    interruption it goes on where it stopped, and tries failed runs again; candidates and seeds may be added.
+
+    Args:
+        data: a file (split 80/10/10) or a folder with train, dev and test.
+        encoders: folders, or `preset:NAME` for random weights; None for a BERT and an ALBERT of 4 layers of 312.
+        baselines: bag-of-words, word-vectors, bilstm; None for all three, an empty list for none.
+        out: a folder of its own for the comparison: report.html, report.json, and under jobs/ every trained model.
+        seeds: trainings of every candidate.
+        task: the task's name.
+        dev: a development file.
+        test: a test file.
+        columns: which columns to read; None to look for their usual names.
+        encoding: of the data files.
+        on_error: what a bad row does, "stop" or "skip".
+        duplicates: "drop" keeps one row of every distinct text, "group" keeps all of them, on one side of the split.
+        limit: use a sample of so many distinct texts.
+        split_seed: chooses the split and the sample.
+        vocabulary_size: of the learnt vocabulary, at most.
+        max_length: tokens a text is cut to; None to choose for each tokenizer from the training texts.
+        epochs: the budget of a run in passes over the training split; instead of the one in `config`.
+        examples: the budget in training examples, instead.
+        minutes: the budget in minutes of training, instead.
+        batch_size: instead of the one in `config`.
+        learning_rate: for every candidate; None for the one that suits each.
+        config: how to train; None for the defaults.
+        title: heading of the report; None for the name of the data.
+        lang: language of the report, en or zh; None by the environment.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        resume: False throws away what an earlier comparison left in `out`.
+        progress: called after the steps of each training; None draws a bar on stderr.
+
+    Returns:
+        What is in report.json.
+
+    Raises:
+        ConfigError: a name that does not exist, an option out of range, or another comparison in `out`.
+        DataError: the data cannot be used.
+        FailureError: every run of every candidate failed, or the disk is full.
+        KeyboardInterrupt: Ctrl-C; what is finished is saved, the same call continues.
+    """
+    texts = catalogue(language(lang))
+    find_task(task)
+    training = _training(
+        config,
+        epochs=epochs,
+        examples=examples,
+        minutes=minutes,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+    )
+    if seeds < 1:
+        raise ConfigError("at least one training is needed", where="seeds", received=seeds, allowed="1 or more")
+    candidates = contestants(encoders, baselines, texts)
+    splits = load_splits(
+        data,
+        dev=dev,
+        test=test,
+        columns=columns or Columns(),
+        seed=split_seed,
+        duplicates=duplicates,
+        encoding=encoding,
+        on_error=on_error,
+        limit=limit,
+    )
+    summary = data_summary(splits, texts, dev_as_test=_dev_as_test(data, dev, test, splits))
+    plan = Plan(
+        task=task,
+        contestants=candidates,
+        seeds=tuple(range(seeds)),
+        training=training,
+        max_length=max_length,
+        vocabulary_size=vocabulary_size,
+        main_metric=choose_main_metric(summary.label_counts),
+        data_sha256=dict(splits.sha256),
+        splits_hash=splits_hash(splits),
+        device=_device(device),
+        threads=torch.get_num_threads(),
+        language=texts.language,
+    )
+    workspace = Workspace(Path(out).resolve())
+    vocabulary = set_up(workspace, plan, splits, resume=resume)
+    results = run_all(workspace, plan, vocabulary, progress)
+    report = _report(plan, results, summary, title or splits.source, Path(out))
+    write_report(report, workspace.path)
+    if report.recommended is None:
+        raise FailureError(
+            "every run of every candidate failed",
+            where=str(Path(out) / HTML_FILE),
+            received=results[0].failed,
+            next_step=f"Look into the log.txt of a run under {Path(out) / 'jobs'}, then run the same command again",
+        )
+    return report
+
+
+def _report(plan: Plan, results: Sequence[RunResult], data: DataSummary, title: str, out: Path) -> ComparisonReport:
+    """Sum up the runs and say which candidate to take."""
+    texts = catalogue(plan.language)
+    summaries = summarise(
+        results, candidates=[one.info for one in plan.contestants], data=data, main_metric=plan.main_metric
+    )
+    found = recommend(summaries, main_metric=plan.main_metric, test_items=data.test, texts=texts)
+    return ComparisonReport(
+        schema_version=SCHEMA_VERSION,
+        title=title,
+        task=plan.task,
+        main_metric=plan.main_metric,
+        greater_is_better=find_task(plan.task).greater_is_better,
+        data=data,
+        candidates=summaries,
+        recommended=found.name,
+        reasons=(*found.reasons, *remarks(summaries, found.name, data, out=out, texts=texts)),
+        budget=budget_sentence(plan.training, plan.contestants, train=data.train, texts=texts),
+        command=command_line(sys.argv),
+        machine=machine_info(plan.device, plan.threads),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        language=plan.language,
+    )
+
+
+def _training(
+    config: TrainingConfig | None,
+    *,
+    epochs: float | None,
+    examples: int | None,
+    minutes: float | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+) -> TrainingConfig:
+    """Put the options that were given in place of the configuration's fields; a budget takes the place of any other."""
+    base = config or TrainingConfig()
+    if epochs is not None or examples is not None or minutes is not None:
+        base = replace(base, epochs=epochs, examples=examples, minutes=minutes)
+    return replace(
+        base,
+        batch_size=base.batch_size if batch_size is None else batch_size,
+        learning_rate=base.learning_rate if learning_rate is None else learning_rate,
+    )
+
+
+def _dev_as_test(data: str | Path, dev: str | Path | None, test: str | Path | None, splits: Splits) -> bool:
+    """Say whether the development file is what is measured on: there is no test file, or it has no labels."""
+    files = find_split_files(
+        Path(data), dev=None if dev is None else Path(dev), test=None if test is None else Path(test)
+    )
+    used = {Path(name).name for name in splits.sha256}
+    return files.dev is not None and (files.test is None or len(splits.sha256) < 3) and files.dev.name in used
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu" or (name.partition(":")[0] == "cuda" and torch.cuda.is_available()):
+        return name
+    raise ConfigError("this device cannot be used here", where="device", received=repr(name), allowed="auto, cpu, cuda")

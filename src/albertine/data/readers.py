@@ -1,0 +1,325 @@
+"""Files of labelled texts or pairs of texts, in any of the formats, to examples."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from albertine.data.columns import Columns, Layout, has_known_header, resolve
+from albertine.data.compressed import Source, read_source
+from albertine.data.delimited import Record, read_sheet
+from albertine.data.encodings import decode
+from albertine.data.structured import JsonRow, ParquetTable, json_names, read_json, read_json_lines
+from albertine.errors import ConfigError, DataError
+from albertine.records import Example
+
+__all__ = ["BadRow", "Columns", "ReadResult", "read_examples"]
+
+_logger = logging.getLogger("albertine")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+_JSON_LINES = (".jsonl", ".ndjson")
+_PARQUET = (".parquet", ".pq")
+_SAMPLE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadRow:
+    """A row that gave no example."""
+
+    file: str
+    line: int
+    """The line it starts on, from 1; in Parquet the row."""
+    kind: str
+    """fields (wrong number of them), quotes, empty-text, no-label, encoding, json, type, unknown-label."""
+    reason: str
+    """A sentence without its full stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadResult:
+    """What a file held."""
+
+    examples: tuple[Example, ...]
+    columns: Columns
+    """The columns that were read, by name; by number where the file has no header."""
+    bad_rows: tuple[BadRow, ...]
+    """The rows left out; always empty with on_error="stop"."""
+    notes: tuple[str, ...]
+    """What was guessed or noticed, one sentence each without its full stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    values: tuple[object, object, object] = (None, None, None)
+    """Text, second text, label, as they stand in the file."""
+    kind: str = ""
+    problem: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Table:
+    """A file taken apart, before its rows are looked at."""
+
+    layout: Layout
+    rows: Iterable[_Row]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_examples(
+    path: str | Path,
+    *,
+    columns: Columns = Columns(),  # noqa: B008  a frozen record
+    encoding: str = "utf-8",
+    on_error: str = "stop",
+    labelled: bool = True,
+    quoting: str = "auto",
+) -> ReadResult:
+    """Read a CSV, TSV, JSON Lines, JSON, Parquet or text file, packed (.gz, .xz, .zst, one-member .zip) or not.
+
+    Args:
+        path: the file.
+        columns: which columns to read; those not given are looked for by their usual names, and the notes say which.
+        encoding: of the text; Parquet has its own.
+        on_error: "stop" raises at the first bad row; "skip" leaves bad rows out and lists them in `bad_rows`.
+        labelled: True where every row must have a label; False to take labels where there are some.
+        quoting: "on" (a quote holds a field together, as in CSV), "off" (a quote is a character) or "auto" (on for CSV,
+            off for TSV unless the file is written with quoted fields throughout).
+
+    Raises:
+        ConfigError: `on_error`, `quoting` or `encoding` is none of those that exist.
+        DataError: the file, its encoding, its columns or (with "stop") one of its rows is not usable.
+    """
+    _one_of("on_error", on_error, ("stop", "skip"))
+    _one_of("quoting", quoting, ("auto", "on", "off"))
+    path = Path(path)
+    source = read_source(path)
+    if not source.data.strip():
+        raise DataError("the file is empty", where=str(path), next_step="Pass a file with a header and rows")
+    table = _table(source, columns, encoding, go_on=on_error == "skip", labelled=labelled, quoting=quoting)
+    examples: list[Example] = []
+    bad_rows: list[BadRow] = []
+    for row in table.rows:
+        made = _example(row, str(path), pairs=table.layout.text_pair is not None, labelled=labelled)
+        if isinstance(made, BadRow):
+            bad_rows.append(made)
+        else:
+            examples.append(made)
+    _stop_at_bad_rows(bad_rows, len(examples), str(path), on_error)
+    notes = [*table.layout.notes, *table.notes, *_marks_inside(examples)]
+    if bad_rows:
+        notes.append(f"{len(bad_rows)} of {len(bad_rows) + len(examples)} rows left out ({_summed_up(bad_rows)})")
+    notes = [f"{path.name}: {note}" for note in notes]
+    for note in notes:
+        _logger.info(note)
+    return ReadResult(
+        examples=tuple(examples), columns=table.layout.columns, bad_rows=tuple(bad_rows), notes=tuple(notes)
+    )
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"unknown value of {option}", received=repr(value), allowed=", ".join(allowed))
+
+
+def _stop_at_bad_rows(bad_rows: list[BadRow], good: int, path: str, on_error: str) -> None:
+    if not bad_rows and not good:
+        raise DataError("the file has no rows", where=path, next_step="Pass a file with at least a few rows a label")
+    if bad_rows and on_error == "stop":
+        first, total = bad_rows[0], len(bad_rows) + good
+        count = "the only bad row" if len(bad_rows) == 1 else f"the first of {len(bad_rows)} bad rows"
+        raise DataError(
+            f"{first.reason} ({count} among {total})",
+            where=f"{path}:{first.line}",
+            next_step="Mend the file, or leave such rows out with --on-error skip",
+        )
+    if not good:
+        raise DataError(
+            f"none of the {len(bad_rows)} rows can be used; the first: {bad_rows[0].reason}",
+            where=f"{path}:{bad_rows[0].line}",
+            next_step="Check the columns (--text-column, --label-column), --encoding and --quoting",
+        )
+
+
+def _summed_up(bad_rows: list[BadRow]) -> str:
+    counts = Counter(row.kind for row in bad_rows)
+    return ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
+
+
+def _marks_inside(examples: list[Example]) -> Iterator[str]:
+    marked = [e for e in examples if "\ufeff" in e.text or (e.text_pair is not None and "\ufeff" in e.text_pair)]
+    if marked:
+        count = "1 text has" if len(marked) == 1 else f"{len(marked)} texts have"
+        yield f"{count} a byte order mark (U+FEFF) inside, kept as it is; the first in line {marked[0].line}"
+
+
+def _table(source: Source, columns: Columns, encoding: str, *, go_on: bool, labelled: bool, quoting: str) -> _Table:
+    where = str(source.path)
+    if source.suffix in _PARQUET or source.data.startswith(b"PAR1"):
+        return _from_parquet(ParquetTable(source.data, where=where), columns, where, labelled)
+    text = decode(source.data, encoding, where=where, go_on=go_on).content
+    start = text.lstrip()[:1]
+    if source.suffix in _JSON_LINES or (source.suffix not in (".csv", ".tsv", ".json", ".txt") and start == "{"):
+        return _from_json(read_json_lines(text, where=where), columns, where, labelled)
+    if source.suffix == ".json":
+        return _from_json(read_json(text, where=where), columns, where, labelled)
+    return _from_sheet(text, source.suffix, columns, where, labelled=labelled, quoting=quoting)
+
+
+def _from_parquet(table: ParquetTable, columns: Columns, where: str, labelled: bool) -> _Table:
+    layout = resolve(table.names, columns, where=where, labelled=labelled)
+    order = layout.positions
+
+    def rows() -> Iterator[_Row]:
+        for line, values in table.rows(order):
+            yield _Row(line, _values(layout, dict(zip(order, values, strict=True))))
+
+    return _Table(layout=layout, rows=rows())
+
+
+def _from_json(objects: list[JsonRow], columns: Columns, where: str, labelled: bool) -> _Table:
+    names = json_names(objects)
+    if not names:
+        if objects and isinstance(objects[0][1], str):
+            raise DataError(objects[0][1], where=f"{where}:{objects[0][0]}")
+        raise DataError("the file has no rows", where=where, next_step="Pass a file of JSON objects")
+    layout = resolve(names, columns, where=where, labelled=labelled)
+    keys = {place: names[place] for place in layout.positions}
+
+    def rows() -> Iterator[_Row]:
+        for line, row in objects:
+            if isinstance(row, str):
+                yield _Row(line, kind="json", problem=row)
+            else:
+                yield _Row(line, _values(layout, {place: row.get(key) for place, key in keys.items()}))
+
+    return _Table(layout=layout, rows=rows())
+
+
+def _values(layout: Layout, cells: Mapping[int, object] | Sequence[str]) -> tuple[object, object, object]:
+    pair = None if layout.text_pair is None else cells[layout.text_pair]
+    return cells[layout.text], pair, None if layout.label is None else cells[layout.label]
+
+
+def _from_sheet(text: str, suffix: str, columns: Columns, where: str, *, labelled: bool, quoting: str) -> _Table:
+    sheet = read_sheet(text, suffix=suffix, quoting=quoting)
+    if not sheet.records:
+        raise DataError("the file has no rows", where=where, next_step="Pass a file with a header and rows")
+    records, notes = sheet.records, list(sheet.notes)
+    first = records[0].cells
+    if sheet.delimiter is None and not labelled:
+        layout = resolve(first, Columns(text="1"), where=where, labelled=False, header=False)
+        return _Table(layout=layout, rows=_sheet_rows(records, layout, 1, exact=True), notes=notes)
+    header = not columns.by_number or has_known_header(first)
+    usual = Counter(len(record.cells) for record in records).most_common(1)[0][0]
+    names = first if header else [f"column {number}" for number in range(1, max(usual, len(first)) + 1)]
+    rows = [] if has_known_header(first) else records[:_SAMPLE_ROWS]
+    sample = [record.cells for record in rows if len(record.cells) == usual]
+    layout = resolve(names, columns, where=where, labelled=labelled, header=header, sample=sample)
+    if header:
+        if columns.by_number:
+            notes.append(f"the first line ({', '.join(first)}) was taken as a header, not as a row")
+        records = records[1:]
+    width = len(first) if header else usual
+    if sheet.blank_lines:
+        notes.append(f"{sheet.blank_lines} blank lines were passed over")
+    literal = [record.line for record in records if record.literal]
+    if literal:
+        notes.append(f"{len(literal)} lines have stray quotes, kept as characters; the first is line {literal[0]}")
+    longer = [record.line for record in records if not header and len(record.cells) > width]
+    if longer:
+        notes.append(
+            f"{len(longer)} rows have more than the usual {width} fields; columns were counted from the left; "
+            f"the first is line {longer[0]}"
+        )
+    return _Table(layout=layout, rows=_sheet_rows(records, layout, width, exact=header), notes=notes)
+
+
+def _sheet_rows(records: list[Record], layout: Layout, width: int, *, exact: bool) -> Iterator[_Row]:
+    """Yield the rows of a delimited file.
+
+    Args:
+        records: without the header.
+        layout: where the columns stand.
+        width: fields that a row should have.
+        exact: False where more are accepted, because nothing in the file says how many there are.
+    """
+    for record in records:
+        count = len(record.cells)
+        if record.problem:
+            yield _Row(record.line, kind="quotes", problem=record.problem)
+        elif count != width and (exact or count < width):
+            over = f", running over {record.height} lines: is a quote not closed" if record.height > 1 else ""
+            fields = "1 field" if count == 1 else f"{count} fields"
+            yield _Row(record.line, kind="fields", problem=f"{fields} where {width} are expected{over}")
+        else:
+            yield _Row(record.line, _values(layout, record.cells))
+
+
+def _example(row: _Row, path: str, *, pairs: bool, labelled: bool) -> Example | BadRow:
+    kind, reason = row.kind, row.problem
+    text, pair, label = _text(row.values[0]), _text(row.values[1]), _label(row.values[2])
+    if reason is None:
+        texts = [text, pair] if pairs else [text]
+        values = [value for value in (*texts, label) if isinstance(value, str)]
+        if any(value is None for value in texts) or any(
+            isinstance(value, str) and not value.strip() for value in texts
+        ):
+            kind, reason = "empty-text", "one of the two texts is empty" if pairs else "the text is empty"
+        elif wrong := next((value for value in (*texts, label) if isinstance(value, TypeError)), None):
+            kind, reason = "type", str(wrong)
+        elif any(_SURROGATE.search(value) for value in values):
+            damaged = any(_ESCAPED_BYTE.search(value) for value in values)
+            kind = "encoding"
+            reason = "bytes that the encoding does not know" if damaged else "half of a surrogate pair"
+        elif labelled and label is None:
+            kind, reason = "no-label", "the label is missing"
+    if reason is not None:
+        return BadRow(file=path, line=row.line, kind=kind, reason=reason)
+    assert isinstance(text, str)  # the cases above have left nothing else
+    return Example(
+        text=text,
+        text_pair=pair if isinstance(pair, str) else None,
+        label=label if isinstance(label, str) else None,
+        file=path,
+        line=row.line,
+    )
+
+
+def _text(value: object) -> str | TypeError | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return _number(value)
+    return TypeError(f"the text is a {type(value).__name__}, not a string")
+
+
+def _label(value: object) -> str | TypeError | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, bool | int | float):
+        return _number(value)
+    if isinstance(value, list | tuple):
+        return TypeError("the label is a list; one label a text is needed")
+    return TypeError(f"the label is a {type(value).__name__}, not a string or a number")
+
+
+def _number(value: bool | int | float) -> str | None:
+    """Write a number as the file would: true, 1 (also for 1.0, which tables make of 1 beside a gap), 0.5."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        if value.is_integer():
+            return str(int(value))
+    return str(value)

@@ -1,0 +1,358 @@
+"""Train, dev and test of a data set, with no text on two sides."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from albertine.data.columns import Columns
+from albertine.data.identity import identity
+from albertine.data.readers import BadRow, ReadResult, read_examples
+from albertine.data.split_files import SplitFiles, find_split_files
+from albertine.data.splitting import TextGroup, divide, group_texts, label_order, sample
+from albertine.errors import ConfigError, DataError
+from albertine.files import sha256
+from albertine.records import Example
+
+__all__ = ["SplitCounts", "Splits", "load_splits"]
+
+_logger = logging.getLogger("albertine")
+
+_TENTH = 0.1
+# The label that published test files carry where theirs are kept secret.
+_SECRET_LABEL = "-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitCounts:
+    """What became of the rows."""
+
+    rows: int
+    """Rows read from the files in use, bad ones not counted."""
+    distinct: int
+    """Distinct texts among the rows of the training file (the only file, where there is one)."""
+    conflicting: int
+    """Distinct texts among them that stand under several labels."""
+    duplicates_removed: int
+    """Rows removed because their text was there already; 0 with duplicates="group"."""
+    overlaps_removed: int
+    """Rows removed because their text is in a split that is measured on."""
+    outside_sample: int
+    """Rows left out because only a sample was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """A data set ready to train on, to choose on and to report on."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    labels: tuple[str, ...]
+    """Every label, numbers by value, then the rest by code point; all of them occur in train."""
+    notes: tuple[str, ...]
+    """What was guessed, removed or moved, one sentence each without its full stop."""
+    sha256: Mapping[str, str]
+    """The hash of every file in use, by its name."""
+    source: str
+    """The names of the files in use, without their folders."""
+    bad_rows: tuple[BadRow, ...]
+    """Rows left out; always empty with on_error="stop"."""
+    columns: Columns
+    """The columns that were read from the training file."""
+    counts: SplitCounts
+
+
+def load_splits(
+    path: str | Path,
+    *,
+    dev: str | Path | None = None,
+    test: str | Path | None = None,
+    columns: Columns = Columns(),  # noqa: B008  a frozen record
+    seed: int = 0,
+    duplicates: str = "group",
+    encoding: str = "utf-8",
+    on_error: str = "stop",
+    quoting: str = "auto",
+    limit: int | None = None,
+) -> Splits:
+    """Read a data set and see to it that no text is on two sides.
+
+    One file is split 80/10/10, each label in proportion, all rows of one text on one side. With files for dev or test,
+    those stay as they are, except that dev loses the texts of test; train loses the texts of both. Without a test file
+    that has labels, dev serves as test, and a tenth of train as dev. Which text goes where depends on the texts and
+    the seed alone, not on the order of the rows.
+
+    Two texts are the same when they differ only in case, width (NFKC), white space or invisible characters.
+
+    Args:
+        path: a file, or a folder with train, dev (valid, validation) and test.
+        dev: a development file.
+        test: a test file.
+        columns: as in `read_examples`.
+        seed: chooses the split, and the sample.
+        duplicates: "group" keeps every row; "drop" keeps one row of each distinct text, with the label most of its rows
+            have. Files given for dev and test keep all their rows.
+        encoding: as in `read_examples`.
+        on_error: as in `read_examples`; a label of dev or test that train does not have makes a bad row too.
+        quoting: as in `read_examples`.
+        limit: take a sample of so many distinct texts, each label in proportion, before splitting; of train alone
+            where the others are given.
+
+    Raises:
+        ConfigError: an option is not one of those that exist, or the limit is too small.
+        DataError: a file is not usable, all rows have one label, or a label has too few distinct texts.
+    """
+    if duplicates not in ("group", "drop"):
+        raise ConfigError("unknown value of duplicates", received=repr(duplicates), allowed="group, drop")
+    files = find_split_files(
+        Path(path), dev=None if dev is None else Path(dev), test=None if test is None else Path(test)
+    )
+
+    def read(file: Path, *, labelled: bool = True) -> ReadResult:
+        return read_examples(
+            file, columns=columns, encoding=encoding, on_error=on_error, labelled=labelled, quoting=quoting
+        )
+
+    notes: list[str] = []
+    results = {"train": read(files.train)}
+    if files.test is not None:
+        if _has_labels(read(files.test, labelled=False)):
+            results["test"] = read(files.test)
+        else:
+            notes.append(f"{files.test.name} has no labels, so it is not used")
+            files = SplitFiles(train=files.train, dev=files.dev)
+    if files.dev is not None:
+        results["dev"] = read(files.dev)
+    if "dev" in results and "test" not in results:
+        notes.append(f"{files.dev.name if files.dev else 'dev'} serves as test, and a tenth of train as dev")
+        results["test"] = results.pop("dev")
+    splits = _made(
+        {name: result.examples for name, result in results.items()},
+        _Plan(seed=seed, drop=duplicates == "drop", skip=on_error == "skip", limit=limit),
+        _Tally(notes=notes, bad_rows=[row for result in results.values() for row in result.bad_rows]),
+    )
+    for note in notes:
+        _logger.info(note)
+    used = [file for _, file in files.named()]
+    hashes = {file.name if _unique(file, used) else str(file): sha256(file) for file in used}
+    return Splits(
+        train=splits.train,
+        dev=splits.dev,
+        test=splits.test,
+        labels=splits.labels,
+        notes=(*(note for result in results.values() for note in result.notes), *notes),
+        sha256=hashes,
+        source=", ".join(hashes),
+        bad_rows=splits.bad_rows,
+        columns=results["train"].columns,
+        counts=splits.counts,
+    )
+
+
+def _has_labels(result: ReadResult) -> bool:
+    labels = {example.label for example in result.examples} - {None}
+    return bool(labels) and labels != {_SECRET_LABEL}
+
+
+def _unique(file: Path, files: Sequence[Path]) -> bool:
+    return sum(other.name == file.name for other in files) == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What was asked for."""
+
+    seed: int
+    drop: bool
+    skip: bool
+    limit: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tally:
+    """What happened on the way."""
+
+    notes: list[str]
+    bad_rows: list[BadRow]
+    overlaps: int = 0
+    duplicates: int = 0
+    outside: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """The splits before their files are named."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    labels: tuple[str, ...]
+    bad_rows: tuple[BadRow, ...]
+    counts: SplitCounts
+
+
+def _made(examples: dict[str, tuple[Example, ...]], plan: _Plan, tally: _Tally) -> _Made:
+    """Make three splits of one, two (train, test) or three that were read."""
+    _pairs_alike(examples)
+    rows = sum(map(len, examples.values()))
+    given: list[str] = [name for name in ("dev", "test") if name in examples]
+    if len(given) == 2:
+        examples["dev"] = _without(examples["dev"], [examples["test"]], "dev", "test", tally)
+    if given:
+        measured = [examples[name] for name in given]
+        examples["train"] = _without(examples["train"], measured, "train", " or ".join(given), tally)
+    train = examples["train"]
+    groups = group_texts(train)
+    _enough_texts(train, groups, needed=3 - len(given))
+    labels = tuple(sorted({group.label for group in groups}, key=label_order))
+    for name in given:
+        examples[name] = _with_known_labels(examples[name], labels, name, plan, tally)
+    _say_duplicates(train, groups, plan, tally)
+    chosen = _sampled(groups, plan, len(labels), 3 - len(given), tally)
+    carved = {"test", "dev"}.difference(given)
+    parts = divide(chosen, shares=[_TENTH] * len(carved), seed=plan.seed)
+    for name, part in zip([*sorted(carved), "train"], parts, strict=True):
+        examples[name] = _rows(train, part, plan, tally)
+    return _Made(
+        train=examples["train"],
+        dev=examples["dev"],
+        test=examples["test"],
+        labels=labels,
+        bad_rows=tuple(tally.bad_rows),
+        counts=SplitCounts(
+            rows=rows,
+            distinct=len(groups),
+            conflicting=sum(group.conflicting for group in groups),
+            duplicates_removed=tally.duplicates,
+            overlaps_removed=tally.overlaps,
+            outside_sample=tally.outside,
+        ),
+    )
+
+
+def _pairs_alike(examples: Mapping[str, tuple[Example, ...]]) -> None:
+    paired = {name: rows[0].text_pair is not None for name, rows in examples.items()}
+    if len(set(paired.values())) > 1:
+        raise DataError(
+            "one file has pairs of texts, another has single texts",
+            received=", ".join(f"{name}: {'pairs' if value else 'single texts'}" for name, value in paired.items()),
+            next_step="Name the columns with --text-column and --text-pair-column",
+        )
+
+
+def _without(
+    rows: tuple[Example, ...], others: Sequence[tuple[Example, ...]], name: str, place: str, tally: _Tally
+) -> tuple[Example, ...]:
+    """Remove the rows whose text occurs in one of `others`."""
+    seen = {identity(example) for other in others for example in other}
+    kept = tuple(example for example in rows if identity(example) not in seen)
+    removed = len(rows) - len(kept)
+    if removed:
+        tally.overlaps += removed
+        tally.notes.append(f"{removed} of {len(rows)} rows of {name} were removed because their text is in {place} too")
+    if not kept:
+        raise DataError(
+            f"every text of {name} is in {place} too", next_step="Pass different files, or one file to be split"
+        )
+    return kept
+
+
+def _enough_texts(examples: tuple[Example, ...], groups: Sequence[TextGroup], *, needed: int) -> None:
+    """Refuse a single class, and labels with too few texts for the splits that are to be made."""
+    first: dict[str, Example] = {}
+    for example in examples:
+        first.setdefault(example.label or "", example)
+    counts = Counter(group.label for group in groups)
+    if len(first) == 1:
+        label, example = next(iter(first.items()))
+        raise DataError(
+            f"every row has the label {label!r}",
+            where=example.file,
+            allowed="at least two labels",
+            next_step="Check that --label-column names the right column",
+        )
+    rare = sorted((label for label in first if counts[label] < needed), key=lambda label: (counts[label], label))
+    if rare:
+        label, example, count = rare[0], first[rare[0]], counts[rare[0]]
+        seen = "is seen once" if count == 1 else f"has {count} different texts"
+        seen = "stands only on texts that have another label more often" if count == 0 else seen
+        others = f" ({len(rare) - 1} other labels are as rare)" if len(rare) > 1 else ""
+        parts = {1: "train", 2: "train and dev", 3: "train, dev and test"}[needed]
+        header = " If line 1 is a header, name the columns instead of numbering them." if example.line == 1 else ""
+        raise DataError(
+            f"the label {label!r} {seen}{others}",
+            where=f"{example.file}:{example.line}",
+            allowed=f"at least {needed} different texts a label, for {parts}",
+            next_step=f"Add examples of it, give those rows another label, or remove them.{header}".removesuffix("."),
+        )
+
+
+def _with_known_labels(
+    rows: tuple[Example, ...], labels: Sequence[str], name: str, plan: _Plan, tally: _Tally
+) -> tuple[Example, ...]:
+    """Treat rows whose label train does not have as bad rows."""
+    known = set(labels)
+    unknown = [example for example in rows if example.label not in known]
+    if not unknown:
+        return rows
+    first = unknown[0]
+    if not plan.skip:
+        names = sorted({example.label or "" for example in unknown}, key=label_order)
+        raise DataError(
+            f"{len(unknown)} of {len(rows)} rows of {name} have a label that train does not have",
+            where=f"{first.file}:{first.line}",
+            received=", ".join(map(repr, names[:10])),
+            allowed=", ".join(map(repr, labels[:20])) + (", …" if len(labels) > 20 else ""),
+            next_step="Mend the labels, or leave such rows out with --on-error skip",
+        )
+    for example in unknown:
+        reason = f"the label {example.label!r} does not occur in train"
+        tally.bad_rows.append(BadRow(file=example.file, line=example.line, kind="unknown-label", reason=reason))
+    tally.notes.append(f"{len(unknown)} of {len(rows)} rows of {name} have a label that train does not have: left out")
+    kept = tuple(example for example in rows if example.label in known)
+    if not kept:
+        raise DataError(f"no label of {name} occurs in train", where=first.file, next_step="Check the label columns")
+    return kept
+
+
+def _say_duplicates(examples: tuple[Example, ...], groups: Sequence[TextGroup], plan: _Plan, tally: _Tally) -> None:
+    repeated = len(examples) - len(groups)
+    if repeated:
+        kept = "one row of each was kept" if plan.drop else "all rows of a text stay on one side of the split"
+        tally.notes.append(f"{len(examples)} rows hold {len(groups)} distinct texts: {kept}")
+    conflicting = sum(group.conflicting for group in groups)
+    if conflicting:
+        kept = "with the label most of their rows have" if plan.drop else "all rows kept"
+        tally.notes.append(f"{conflicting} texts stand under more than one label ({kept})")
+
+
+def _sampled(groups: list[TextGroup], plan: _Plan, labels: int, needed: int, tally: _Tally) -> list[TextGroup]:
+    if plan.limit is None or plan.limit >= len(groups):
+        return groups
+    if plan.limit < needed * labels:
+        raise ConfigError(
+            "the sample is too small",
+            received=f"{plan.limit} texts",
+            allowed=f"at least {needed * labels}: {needed} for each of {labels} labels",
+            next_step="Raise --limit",
+        )
+    chosen = sample(groups, plan.limit, smallest=needed, seed=plan.seed)
+    tally.outside = sum(len(group.rows) for group in groups) - sum(len(group.rows) for group in chosen)
+    tally.notes.append(f"a sample of {len(chosen)} of {len(groups)} distinct texts was taken (seed {plan.seed})")
+    return chosen
+
+
+def _rows(
+    examples: tuple[Example, ...], groups: Sequence[TextGroup], plan: _Plan, tally: _Tally
+) -> tuple[Example, ...]:
+    """Return the rows of the groups in the order of the file; with `drop` one of each."""
+    if plan.drop:
+        tally.duplicates += sum(len(group.rows) - 1 for group in groups)
+        indices = [group.kept(examples) for group in groups]
+    else:
+        indices = [row for group in groups for row in group.rows]
+    return tuple(examples[row] for row in sorted(indices))

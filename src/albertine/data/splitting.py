@@ -1,0 +1,118 @@
+"""Which distinct text goes where: by label and seed, the same whatever the order of the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from albertine.data.identity import identity
+from albertine.records import Example
+
+__all__ = ["TextGroup", "divide", "group_texts", "label_order", "sample"]
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextGroup:
+    """The rows that hold one text."""
+
+    key: bytes
+    """What they share, see `identity`."""
+    label: str
+    """The label most of them have; among equals the one that comes first."""
+    rows: tuple[int, ...]
+    """Their indices, ascending."""
+    conflicting: bool
+    """True where they do not all have one label."""
+
+    def kept(self, examples: Sequence[Example]) -> int:
+        """Return the index of the row that stands for the group: the first that has its label."""
+        return next(row for row in self.rows if examples[row].label == self.label)
+
+
+def group_texts(examples: Sequence[Example]) -> list[TextGroup]:
+    """Gather the rows of each distinct text, in order of first appearance."""
+    rows: dict[bytes, list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        rows[identity(example)].append(index)
+    groups = []
+    for key, members in rows.items():
+        counts = Counter(examples[row].label or "" for row in members)
+        # Counter keeps the order of first appearance, and max takes the first among equals.
+        label = max(counts, key=lambda name: counts[name])
+        groups.append(TextGroup(key=key, label=label, rows=tuple(members), conflicting=len(counts) > 1))
+    return groups
+
+
+def divide(groups: Sequence[TextGroup], *, shares: Sequence[float], seed: int) -> list[list[TextGroup]]:
+    """Divide distinct texts into parts, each label in the same proportion, and at least one text a label and part.
+
+    Args:
+        groups: the distinct texts; each label needs at least one more than there are shares.
+        shares: how much goes into each part; a last part takes what is left over.
+        seed: another seed, another division. The order of `groups` changes nothing but the order within the parts.
+
+    Returns:
+        One list a share, and the rest; each in the order of `groups`.
+    """
+    place: dict[bytes, int] = {}
+    for members in _by_label(groups, purpose=b"divide", seed=seed).values():
+        start = 0
+        for part, share in enumerate(shares):
+            end = start + max(1, int(len(members) * share + 0.5))
+            place.update((group.key, part) for group in members[start:end])
+            start = end
+        place.update((group.key, len(shares)) for group in members[start:])
+    parts: list[list[TextGroup]] = [[] for _ in range(len(shares) + 1)]
+    for group in groups:
+        parts[place[group.key]].append(group)
+    return parts
+
+
+def sample(groups: Sequence[TextGroup], size: int, *, smallest: int, seed: int) -> list[TextGroup]:
+    """Choose `size` distinct texts, each label in proportion (largest remainders) but at least `smallest` of each.
+
+    Args:
+        groups: the distinct texts.
+        size: how many to keep, at least `smallest` a label; all, where there are no more.
+        smallest: how many of each label at least, as far as there are as many.
+        seed: another seed, another choice.
+    """
+    if size >= len(groups):
+        return list(groups)
+    by_label = _by_label(groups, purpose=b"sample", seed=seed)
+    exact = {label: size * len(members) / len(groups) for label, members in by_label.items()}
+    quota = {label: max(min(smallest, len(by_label[label])), int(share)) for label, share in exact.items()}
+    while (missing := size - sum(quota.values())) != 0:
+        step = 1 if missing > 0 else -1
+        open_to = [
+            label
+            for label in quota
+            if (quota[label] < len(by_label[label]) if step > 0 else quota[label] > min(smallest, len(by_label[label])))
+        ]
+        # The label that is furthest from its exact share; by name among equals, so that the choice is always the same.
+        chosen = max(open_to, key=lambda label: (step * (exact[label] - quota[label]), label))
+        quota[chosen] += step
+    kept = {group.key for label, members in by_label.items() for group in members[: quota[label]]}
+    return [group for group in groups if group.key in kept]
+
+
+def label_order(label: str) -> tuple[int, float, str]:
+    """Sort key: numbers by value before everything else by code point."""
+    return (0, float(label), label) if _NUMBER.fullmatch(label) else (1, 0.0, label)
+
+
+def _by_label(groups: Sequence[TextGroup], *, purpose: bytes, seed: int) -> dict[str, list[TextGroup]]:
+    """Return each label's groups in an order that depends on their texts and the seed alone."""
+    by_label: dict[str, list[TextGroup]] = defaultdict(list)
+    for group in groups:
+        by_label[group.label].append(group)
+
+    def rank(group: TextGroup) -> bytes:
+        return hashlib.blake2b(group.key, digest_size=16, key=str(seed).encode(), person=purpose).digest()
+
+    return {label: sorted(by_label[label], key=rank) for label in sorted(by_label)}

@@ -1,0 +1,1 @@
+"""Hands on numbers: metrics, intervals, tests and times, from arrays alone."""

@@ -1,0 +1,1 @@
+"""Trained models as fast predictors: one engine for predicting, evaluating, comparing and serving."""

@@ -1,0 +1,106 @@
+"""How large a model is, before it is run: parameters, bytes, arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from albertine.checkpoints.load import PRESET_PREFIX
+from albertine.checkpoints.native import FolderContents, read_model_folder
+from albertine.errors import unknown_name
+from albertine.inference.folder import read_config
+from albertine.models.bag_of_words import BagOfWords
+from albertine.models.body import AnyConfig, body_flops_per_token, body_parameters, config_to_dict
+from albertine.models.config import EncoderConfig, ParameterCount, preset_names
+from albertine.models.ngrams import BagOfWordsConfig
+
+__all__ = ["ModelInfo", "info"]
+
+SCHEMA_VERSION = 1
+FLOPS_LENGTH = 128
+"""Tokens of the text for which arithmetic is stated; attention makes a token dearer in a longer text."""
+_FP32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What `albertine info` prints."""
+
+    name: str
+    """The preset or folder that was asked for."""
+    config: dict[str, object]
+    """The configuration, every field."""
+    parameters: ParameterCount
+    """Of encoder and pooler, or of the whole baseline."""
+    bytes: int
+    """Weights on disk; for a preset the fp32 weights it would have."""
+    flops_per_token: float | None
+    """Operations a token of a text of 128 tokens, a multiply-add counting two; None for a bag of words."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the document that `--json` prints."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "parameters": {"unique": self.parameters.unique, "executed": self.parameters.executed},
+            "bytes": self.bytes,
+            "flops_per_token": self.flops_per_token,
+            "config": self.config,
+        }
+
+    def render(self) -> str:
+        """Return the lines for a terminal."""
+        flops = "-" if self.flops_per_token is None else f"{self.flops_per_token / 1e6:,.2f} MFLOP"
+        lines = [
+            self.name,
+            f"  parameters, unique     {self.parameters.unique:>15,}   stored: memory and disk",
+            f"  parameters, executed   {self.parameters.executed:>15,}   met by a text: a shared block once a pass",
+            f"  weights                {self.bytes / 1e6:>12,.1f} MB",
+            f"  a token costs          {flops:>15}   in a text of {FLOPS_LENGTH} tokens",
+        ]
+        if self.parameters.executed > self.parameters.unique:
+            lines.append("  Sharing saves memory and disk, not arithmetic: time follows the executed parameters.")
+        return "\n".join([*lines, *(f"  {key} = {value}" for key, value in _flattened(self.config).items())])
+
+
+def info(name: str | Path) -> ModelInfo:
+    """Say how large a model is.
+
+    Args:
+        name: a preset (`preset:NAME` or its bare name) or a model folder.
+
+    Raises:
+        ConfigError: neither a preset nor a folder.
+        CheckpointError: the folder cannot be read.
+    """
+    asked = str(name)
+    preset = asked.removeprefix(PRESET_PREFIX)
+    if not Path(asked).exists() and preset in preset_names():
+        config = EncoderConfig.preset(preset)
+        count = body_parameters(config)
+        return _info(asked, config, count, count.unique * _FP32_BYTES)
+    if not Path(asked).exists():
+        raise unknown_name("preset or folder", preset, preset_names())
+    contents = read_model_folder(Path(asked))
+    read = read_config(contents)
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in contents.tensors.values())
+    return _info(asked, read, _folder_parameters(read, contents), stored)
+
+
+def _info(name: str, config: AnyConfig, parameters: ParameterCount, size: int) -> ModelInfo:
+    flops = None if isinstance(config, BagOfWordsConfig) else body_flops_per_token(config, FLOPS_LENGTH)
+    return ModelInfo(name=name, config=config_to_dict(config), parameters=parameters, bytes=size, flops_per_token=flops)
+
+
+def _folder_parameters(config: AnyConfig, contents: FolderContents) -> ParameterCount:
+    if not isinstance(config, BagOfWordsConfig):
+        return body_parameters(config)
+    count = BagOfWords.from_tensors(config, contents.tensors).parameter_count
+    return ParameterCount(unique=count, executed=count)
+
+
+def _flattened(config: dict[str, object]) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in config.items():
+        flat |= {f"{key}.{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {key: value}
+    return flat

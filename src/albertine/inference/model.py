@@ -1,0 +1,279 @@
+"""A trained model, ready to answer: what `albertine.load` gives, whatever stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from albertine import registry
+from albertine.checkpoints.huggingface import model_type
+from albertine.checkpoints.native import FolderContents, read_model_folder, write_model_folder
+from albertine.errors import CheckpointError, ConfigError, UserError
+from albertine.inference.engine import Engine, EngineSettings
+from albertine.inference.folder import baseline_name, folder_config, folder_tensors, read_config, restored_module
+from albertine.inference.precision import Precision, choose_precision, with_reduced_weights
+from albertine.models.bag_of_words import BagOfWords
+from albertine.models.body import AnyConfig, body_parameters
+from albertine.models.config import EncoderConfig, ParameterCount
+from albertine.models.ngrams import BagOfWordsConfig
+from albertine.records import Example, Prediction
+from albertine.tasks.task import FloatArray, Task, TaskConfig
+from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
+
+__all__ = ["Model", "load"]
+
+Input = str | tuple[str, str]
+"""A text, or a pair of texts."""
+
+
+class Predictor(Protocol):
+    """Whatever turns examples into probabilities."""
+
+    def scores(self, examples: Sequence[Example]) -> FloatArray:
+        """Return [N, C] float32, in the order of the examples."""
+
+
+class BagPredictor:
+    """A bag of words, called like the engine."""
+
+    def __init__(self, bag: BagOfWords) -> None:
+        self.bag = bag
+
+    def scores(self, examples: Sequence[Example]) -> FloatArray:
+        """Return the probabilities, [N, C] float32, in the order of the examples."""
+        texts = [example.text for example in examples]
+        return self.bag.scores(texts, [example.text_pair for example in examples]).astype(np.float32)
+
+
+class Model:
+    """A trained model with everything it needs to answer.
+
+    Args:
+        learnt: the trained module, as `task.build` made it, in fp32; or a fitted bag of words.
+        config: the body's configuration.
+        tokenizer: the module's own; None for a bag of words.
+        task: the task's record.
+        task_config: what the task remembers.
+        precision: "auto" measures which is faster on this machine.
+        manifest: what it takes to train it again; written to manifest.json.
+        card: the model card, Markdown; written to README.md.
+        settings: how the engine cuts its work.
+
+    Raises:
+        ConfigError: no such precision, or one that the model does not have.
+    """
+
+    def __init__(
+        self,
+        learnt: nn.Module | BagOfWords,
+        *,
+        config: AnyConfig,
+        tokenizer: Tokenizer | None,
+        task: Task,
+        task_config: TaskConfig,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        manifest: Mapping[str, object] | None = None,
+        card: str = "",
+        settings: EngineSettings | None = None,
+    ) -> None:
+        self.learnt = learnt
+        self.config = config
+        self.tokenizer = tokenizer
+        self.task = task
+        self.task_config = task_config
+        self.manifest = dict(manifest or {})
+        self.card = card
+        self.precision: Precision = "fp32"
+        self.predictor: Predictor
+        if isinstance(learnt, BagOfWords):
+            if precision not in ("auto", "fp32"):
+                raise ConfigError(
+                    "a bag of words has no such precision", received=repr(precision), allowed="auto, fp32"
+                )
+            self.predictor = BagPredictor(learnt)
+            return
+        assert tokenizer is not None, "a module reads token ids"
+        self.precision = choose_precision(next(learnt.parameters()).device, precision)
+        learnt.eval()
+        module = with_reduced_weights(learnt) if self.precision == "bf16" else learnt
+        self.predictor = Engine(module, tokenizer, task, task_config, precision=self.precision, settings=settings)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label, in the order of the columns of `scores`."""
+        return self.task_config.labels
+
+    @property
+    def body_kind(self) -> str:
+        """What the model is: bert, albert, encoder (any other column of values), or the baseline's name."""
+        if isinstance(self.config, EncoderConfig):
+            kind = model_type(self.config)
+            return "encoder" if kind == "albertine" else kind
+        return baseline_name(self.config)
+
+    @property
+    def parameters_info(self) -> ParameterCount:
+        """Parameters of the encoder and its pooler, or of the whole baseline: stored, and met by a text."""
+        if isinstance(self.learnt, BagOfWords):
+            return ParameterCount(unique=self.learnt.parameter_count, executed=self.learnt.parameter_count)
+        assert not isinstance(self.config, BagOfWordsConfig), "a module has a body's configuration"
+        return body_parameters(self.config)
+
+    def predict(self, texts: Sequence[Input]) -> list[Prediction]:
+        """Answer texts, or pairs of texts, in their order.
+
+        Args:
+            texts: any number of texts, of any length; what is longer than `task_config.max_length` tokens is cut to
+                its beginning, and a warning says how many were.
+
+        Raises:
+            UserError: a single text instead of a list, something that is not a text, a pair for a model of single
+                texts or the other way round.
+        """
+        return self.predict_examples(_examples(texts))
+
+    def predict_examples(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Answer examples as they were read from a file, in their order; their labels are not looked at."""
+        return self.task.decode(self.score_examples(examples), examples, self.task_config)
+
+    def scores(self, texts: Sequence[Input]) -> FloatArray:
+        """Return the probability of every label, [N, C] float32, in the order of texts and `labels`.
+
+        Raises:
+            UserError: as `predict`.
+        """
+        return self.score_examples(_examples(texts))
+
+    def score_examples(self, examples: Sequence[Example]) -> FloatArray:
+        """Return the probability of every label, [N, C] float32; the examples' labels are not looked at."""
+        if not examples:
+            return np.zeros((0, len(self.labels)), dtype=np.float32)
+        self.task.check_inputs(examples, self.task_config)
+        return self.predictor.scores(examples)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder; what stood there stays as it was if that fails.
+
+        Raises:
+            FailureError: the disk is full or the place cannot be written to.
+        """
+        tensors: Mapping[str, Tensor]
+        if isinstance(self.learnt, BagOfWords):
+            tensors = self.learnt.tensors()
+        else:
+            tensors = folder_tensors(self.learnt, self.config)
+        write_model_folder(
+            Path(folder),
+            config=folder_config(self.config, self.task_config),
+            tensors=tensors,
+            tokenizer=self.tokenizer,
+            task=self.task_config.to_dict(),
+            manifest=self.manifest,
+            card=self.card,
+        )
+
+
+def load(
+    folder: str | Path,
+    *,
+    device: str = "cpu",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    settings: EngineSettings | None = None,
+) -> Model:
+    """Open a model folder, an encoder's with a task or a baseline's.
+
+    Args:
+        folder: as `Model.save` or `albertine finetune` wrote it.
+        device: where to compute; a bag of words always does on the CPU.
+        precision: of the matrix products; "auto" measures which is faster on this machine.
+        settings: how the engine cuts its work.
+
+    Raises:
+        CheckpointError: no such folder, something in it is missing, damaged or a pickle, or does not fit the rest.
+        ConfigError: no such device or precision.
+        UserError: the folder holds an encoder without a task.
+    """
+    path = Path(folder)
+    contents = read_model_folder(path)
+    if contents.task is None:
+        raise UserError(
+            "this folder holds an encoder, which has not been trained for a task",
+            where=str(path),
+            next_step=f"Fine-tune it first: albertine finetune text-classification DATA --encoder {path} --out FOLDER",
+        )
+    task_config = TaskConfig.from_dict(contents.task, where=str(path / "task.json"))
+    task = _task(task_config.task)
+    config = read_config(contents)
+    learnt: nn.Module | BagOfWords
+    tokenizer: Tokenizer | None = None
+    if isinstance(config, BagOfWordsConfig):
+        learnt = BagOfWords.from_tensors(config, contents.tensors)
+        if learnt.output_size != len(task_config.labels):
+            raise CheckpointError(
+                "weights and task.json disagree about the labels",
+                where=str(path),
+                received=f"{learnt.output_size} columns, {len(task_config.labels)} labels",
+            )
+    else:
+        tokenizer = load_tokenizer(path)
+        learnt = restored_module(task, task_config, config, contents).to(_usable(device))
+    return Model(
+        learnt,
+        config=config,
+        tokenizer=tokenizer,
+        task=task,
+        task_config=task_config,
+        precision=precision,
+        manifest=contents.manifest,
+        card=_card(contents),
+        settings=settings,
+    )
+
+
+def _task(name: str) -> Task:
+    task = registry.tasks.get(name)
+    if not isinstance(task, Task):
+        raise ConfigError(f"what is registered as the task {name!r} is not a task", received=type(task).__name__)
+    return task
+
+
+def _usable(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # PyTorch raises either, by how it was built
+        raise ConfigError(
+            "this device cannot be used here", where="device", received=repr(name), allowed="cpu, or cuda with a GPU"
+        ) from error
+    return device
+
+
+def _card(contents: FolderContents) -> str:
+    path = contents.path / "README.md"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _examples(texts: Sequence[Input]) -> list[Example]:
+    if isinstance(texts, str):
+        raise UserError(
+            "a list of texts is expected", received="one text", next_step="Put it into a list: predict([text])"
+        )
+    examples = []
+    for place, text in enumerate(texts):
+        if isinstance(text, str):
+            examples.append(Example(text=text))
+        elif isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
+            examples.append(Example(text=text[0], text_pair=text[1]))
+        else:
+            raise UserError(
+                "this is not a text",
+                where=f"item {place}",
+                received=f"{type(text).__name__} {text!r}"[:120],
+                allowed="a text, or a tuple of two texts",
+            )
+    return examples

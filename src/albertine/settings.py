@@ -1,0 +1,54 @@
+"""Where the environment is read: every variable that changes what Albertine does, and nothing else.
+
+ALBERTINE_DATA    folder of the shared data sets that tests and result tables use (default ../shared/data)
+ALBERTINE_LANG    en or zh, language of reports and model cards (default: from the locale)
+ALBERTINE_DEBUG   1 shows the traceback behind an error line, as --debug does
+"""
+
+from __future__ import annotations
+
+import locale
+import os
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from albertine.errors import ConfigError
+
+__all__ = ["Language", "calm_threads", "data_folder", "debug", "language"]
+
+Language = Literal["en", "zh"]
+
+
+def calm_threads() -> None:
+    """Let computing threads spin only shortly before they sleep, unless the user has settled that himself.
+
+    Threads that spin for long while they wait are fastest on an idle machine and up to seven times slower as soon as
+    another program wants a core; docs/performance.md has the measurements. Takes effect before torch is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def data_folder() -> Path:
+    """Return the folder of the shared data sets; it need not exist."""
+    return Path(os.environ.get("ALBERTINE_DATA", "../shared/data"))
+
+
+def debug() -> bool:
+    """Say whether tracebacks are to be shown."""
+    return os.environ.get("ALBERTINE_DEBUG", "") not in ("", "0")
+
+
+def language(asked: str | None = None) -> Language:
+    """Return the language of reports: `asked`, else `ALBERTINE_LANG`, else the locale's, else English.
+
+    Raises:
+        ConfigError: a language that there are no texts for was asked for.
+    """
+    chosen = asked or os.environ.get("ALBERTINE_LANG")
+    if chosen:
+        if chosen not in get_args(Language):
+            raise ConfigError("unknown language", received=repr(chosen), allowed=", ".join(get_args(Language)))
+        return cast(Language, chosen)
+    name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
+    return "zh" if name.lower().startswith("zh") else "en"

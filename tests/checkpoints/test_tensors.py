@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from albertine.checkpoints import tensors as module
+from albertine.checkpoints.tensors import read_tensors, write_tensors
+from albertine.errors import CheckpointError, FailureError
+
+
+def some_tensors() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(13)
+    return {
+        "a": torch.randn(7, 13, generator=generator),
+        "b": torch.randn(99, generator=generator).to(torch.bfloat16),
+        "c": torch.arange(5),
+    }
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert second[name].dtype == value.dtype
+        assert torch.equal(second[name], value), name
+
+
+def shard(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write every tensor to a shard of its own, with an index."""
+    places = {}
+    for number, (name, tensor) in enumerate(tensors.items(), start=1):
+        places[name] = f"model-{number:05d}-of-{len(tensors):05d}.safetensors"
+        save_file({name: tensor}, folder / places[name])
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def test_what_is_written_is_read_back_with_its_dtypes(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "model.safetensors", some_tensors())
+    assert_same(some_tensors(), read_tensors(tmp_path))
+    assert_same(some_tensors(), read_tensors(tmp_path / "model.safetensors"))
+
+
+def test_tensors_that_share_memory_or_are_views_are_written_whole(tmp_path: Path) -> None:
+    base = torch.arange(39.0).reshape(3, 13)
+    tensors = {"base": base, "same": base, "turned": base.t(), "row": base[1], "part": base[:, 2:5]}
+    write_tensors(tmp_path / "model.safetensors", tensors)
+    assert_same(tensors, read_tensors(tmp_path))
+
+
+def test_shards_are_put_together(tmp_path: Path) -> None:
+    shard(tmp_path, some_tensors())
+    assert_same(some_tensors(), read_tensors(tmp_path))
+    assert_same(some_tensors(), read_tensors(tmp_path / "model.safetensors.index.json"))
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    shard(tmp_path, some_tensors())
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"1 of 3 shards are missing: model-00002-of-00003\.safetensors"):
+        read_tensors(tmp_path)
+
+
+def test_a_shard_that_lacks_a_promised_tensor_is_refused(tmp_path: Path) -> None:
+    shard(tmp_path, some_tensors())
+    save_file({"other": torch.zeros(3)}, tmp_path / "model-00001-of-00003.safetensors")
+    with pytest.raises(CheckpointError, match="lacks tensors that the index promises: a"):
+        read_tensors(tmp_path)
+
+
+def test_a_shard_outside_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_file({"a": torch.zeros(3)}, tmp_path / "outside.safetensors")
+    index = {"weight_map": {"a": "../outside.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="must lie in the folder"):
+        read_tensors(folder)
+
+
+def test_an_index_without_a_weight_map_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": [1]}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match="no weight_map"):
+        read_tensors(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 99, -1])
+def test_a_truncated_file_is_said_to_be_one(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, some_tensors())
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match="truncated or damaged") as caught:
+        read_tensors(tmp_path)
+    assert caught.value.exit_code == 2
+    assert "model.safetensors" in str(caught.value)
+    assert "again" in str(caught.value)
+
+
+def test_garbage_is_said_to_be_damaged(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(range(1, 100)))
+    with pytest.raises(CheckpointError, match="truncated or damaged"):
+        read_tensors(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "pytorch_model.bin.index.json", "weights.pth"])
+def test_a_pickle_is_refused_with_the_next_step(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04.")
+    with pytest.raises(CheckpointError, match=r"pickle.*Convert it once.*save_pretrained"):
+        read_tensors(tmp_path)
+
+
+@pytest.mark.parametrize("head", [b"PK\x03\x04", b"\x80\x02"])
+def test_a_pickle_under_a_safe_name_is_recognised(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(head + bytes(99))
+    with pytest.raises(CheckpointError, match="pickle"):
+        read_tensors(tmp_path)
+
+
+def test_a_header_as_long_as_a_pickles_first_byte_says_is_no_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    for pad in range(300):
+        save_file({"a": torch.arange(7)}, path, metadata={"pad": "x" * pad})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert torch.equal(read_tensors(path)["a"], torch.arange(7))
+
+
+def test_a_pickle_given_as_a_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"anything at all")
+    with pytest.raises(CheckpointError, match="pickle"):
+        read_tensors(path)
+
+
+def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 99\n"
+    (tmp_path / "model.safetensors").write_text(text, encoding="utf-8")
+    with pytest.raises(CheckpointError, match="git lfs pull"):
+        read_tensors(tmp_path)
+
+
+def test_a_tensorflow_checkpoint_is_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "bert_model.ckpt.index").write_bytes(b"x")
+    (tmp_path / "bert_model.ckpt.data-00000-of-00001").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="TensorFlow checkpoint, a format that is not opened yet"):
+        read_tensors(tmp_path)
+
+
+def test_other_formats_are_named(tmp_path: Path) -> None:
+    (tmp_path / "tf_model.h5").write_bytes(b"x")
+    (tmp_path / "flax_model.msgpack").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="format of Flax and Keras"):
+        read_tensors(tmp_path)
+
+
+def test_a_folder_without_weights_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "notes.md").write_text("x", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"no weights.*config\.json, notes\.md.*model\.safetensors"):
+        read_tensors(tmp_path)
+
+
+def test_an_empty_folder_and_a_missing_file_are_said_to_be_so(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="an empty folder"):
+        read_tensors(tmp_path)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        read_tensors(tmp_path / "gone.safetensors")
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, {"a": torch.zeros(3)})
+    before = path.read_bytes()
+
+    def full(tensors: dict[str, torch.Tensor], target: Path, metadata: dict[str, str]) -> None:
+        Path(target).write_bytes(b"half of it")
+        raise SafetensorError(f"Error while serializing: I/O error: no room (os error {errno.ENOSPC})")
+
+    monkeypatch.setattr(module, "save_file", full)
+    with pytest.raises(FailureError, match="disk is full"):
+        write_tensors(path, some_tensors())
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_the_number_of_a_system_error_is_found_in_the_real_librarys_text(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), module._system_errors(tmp_path):
+        save_file({"a": torch.zeros(3)}, tmp_path / "no such folder" / "x.safetensors")

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from albertine.catalogue import catalogue
+from albertine.checkpoints.huggingface import config_to_json
+from albertine.comparison.candidates import DEFAULT_BASELINES, DEFAULT_ENCODERS, contestants
+from albertine.errors import CheckpointError
+from albertine.models.config import EncoderConfig, count_parameters
+
+ENGLISH = catalogue("en")
+
+
+def encoder_folder(place: Path, name: str) -> Path:
+    folder = place / name
+    folder.mkdir(parents=True)
+    config = EncoderConfig.preset("albert-base", num_hidden_layers=3)
+    (folder / "config.json").write_text(json.dumps(config_to_json(config)), encoding="utf-8")
+    return folder
+
+
+def test_without_names_the_default_pair_and_all_baselines_take_part() -> None:
+    found = contestants(None, None, ENGLISH)
+    assert [one.source for one in found] == [*DEFAULT_ENCODERS, *DEFAULT_BASELINES]
+    assert [one.info.kind for one in found] == ["bert", "albert", *DEFAULT_BASELINES]
+    assert [one.learns_vocabulary for one in found] == [True, True, False, True, True]
+
+
+def test_the_default_pair_differs_in_sharing_and_not_in_width() -> None:
+    bert, albert = (EncoderConfig.preset(name.removeprefix("preset:")) for name in DEFAULT_ENCODERS)
+    assert (bert.hidden_size, bert.num_hidden_layers) == (albert.hidden_size, albert.num_hidden_layers)
+    assert count_parameters(albert).unique < count_parameters(bert).unique
+
+
+def test_an_empty_list_means_none() -> None:
+    assert [one.source for one in contestants([], ["bilstm"], ENGLISH)] == ["bilstm"]
+
+
+def test_a_folder_is_described_by_its_configuration(tmp_path: Path) -> None:
+    [one] = contestants([encoder_folder(tmp_path, "my encoder")], [], ENGLISH)
+    assert one.info.name == "my encoder"
+    assert one.file_name == "my-encoder"
+    assert one.info.kind == "albert"
+    assert "3 layers" in one.info.description
+    assert not one.learns_vocabulary
+
+
+def test_descriptions_are_in_the_reports_language() -> None:
+    [english] = contestants(["preset:bert-tiny"], [], ENGLISH)
+    [chinese] = contestants(["preset:bert-tiny"], [], catalogue("zh"))
+    assert "random weights" in english.info.description
+    assert "随机权重" in chinese.info.description
+
+
+def test_candidates_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    first, second = (encoder_folder(tmp_path / place, "bert-tiny") for place in ("a", "b"))
+    found = contestants([first, second, "preset:bert-tiny"], [], ENGLISH)
+    assert [one.info.name for one in found] == ["a/bert-tiny", "b/bert-tiny", "preset:bert-tiny"]
+    assert len({one.file_name for one in found}) == 3
+
+
+def test_a_folder_without_a_readable_configuration_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        contestants([tmp_path / "empty"], [], ENGLISH)
+    (tmp_path / "empty" / "config.json").write_text('{"model_type":', encoding="utf-8")
+    with pytest.raises(CheckpointError, match="damaged"):
+        contestants([tmp_path / "empty"], [], ENGLISH)

@@ -1,0 +1,40 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+
+# Two test processes share the cores: one thread each, and no message about forks from the tokenizers library.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from albertine.settings import data_folder
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of the shared data sets; tests that need it are skipped where it is absent."""
+    folder = data_folder().resolve()
+    if not (folder / "README.md").exists():
+        pytest.skip(f"the shared data sets are not at {folder}; set ALBERTINE_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def restore_global_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give every test English reports and the same random numbers, and give the default type back afterwards."""
+    monkeypatch.setenv("ALBERTINE_LANG", "en")
+    torch.manual_seed(1729)
+    dtype = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(dtype)
+    torch.use_deterministic_algorithms(False)
