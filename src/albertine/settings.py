@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import locale
 import os
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -19,14 +20,18 @@ __all__ = ["Language", "calm_threads", "data_folder", "debug", "language"]
 Language = Literal["en", "zh"]
 
 
-def calm_threads() -> None:
+def calm_threads(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let computing threads spin only shortly before they sleep, unless the user has settled that himself.
 
     Threads that spin for long while they wait are fastest on an idle machine and up to seven times slower as soon as
-    another program wants a core; docs/performance.md has the measurements. Takes effect before torch is imported.
+    another program wants a core; docs/performance.md has the measurements. libgomp reads the setting once,
+    when torch is first imported.
+
+    Args:
+        environment: of this process, or of one that is about to be started; changed in place.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def data_folder() -> Path:

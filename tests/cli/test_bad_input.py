@@ -224,13 +224,13 @@ def test_stdout_on_a_full_disk_fails_with_one_line() -> None:
 def test_a_closed_pipe_ends_quietly(model: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("味道很好\n" * 20_000, encoding="utf-8")
-    process = run("predict", str(model), str(texts), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout
-    assert process.stderr
-    process.stdout.readline()
-    process.stdout.close()
-    error = process.stderr.read().decode()
-    assert process.wait(timeout=120) == 0
+    with run("predict", str(model), str(texts), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        error = process.stderr.read().decode()
+    assert process.returncode == 0
     assert error == ""
 
 

@@ -11,6 +11,7 @@ import sys
 from typing import IO, Literal
 
 from albertine.comparison.jobs import JobFolder
+from albertine.settings import calm_threads
 from albertine.training.progress import ProgressCallback, TrainingProgress
 
 __all__ = ["run_process"]
@@ -44,6 +45,7 @@ def run_process(
         KeyboardInterrupt: this process was interrupted; the other one was told to save and has ended.
     """
     variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    calm_threads(variables)
     command = [sys.executable, "-m", MODULE, stage, str(folder.path), str(threads)]
     with (
         folder.log.open("a", encoding="utf-8") as log,

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from albertine.errors import ConfigError
 from albertine.models.config import EncoderConfig
+from albertine.models.layers import Dropout, drop
 from albertine.models.outputs import PassOutput
 
 __all__ = ["AttentionBlock", "Layout", "RowGroup", "attend", "packed_layout", "padded_layout"]
@@ -173,7 +174,7 @@ def attend(
         # In place: the product's gradient does not need the scores, and the matrix is the largest of the forward.
         scores += mask
     weights = torch.softmax(scores, dim=-1)
-    return torch.matmul(F.dropout(weights, dropout) if dropout else weights, value), weights
+    return torch.matmul(drop(weights, dropout) if dropout else weights, value), weights
 
 
 class AttentionBlock(nn.Module):
@@ -189,7 +190,7 @@ class AttentionBlock(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: Tensor, layout: Layout, *, output_attentions: bool = False) -> PassOutput:
         """Mix every text's tokens.
