@@ -14,6 +14,7 @@ from albertine.comparison.demo import demo as run_demo
 from albertine.comparison.report import report_json
 from albertine.comparison.table import terminal_table
 from albertine.data.columns import Columns
+from albertine.training.config import TrainingConfig
 
 __all__ = ["compare", "demo"]
 
@@ -38,6 +39,7 @@ def compare(
     minutes: options.MinutesOption = None,
     batch_size: options.BatchSizeOption = None,
     learning_rate: options.LearningRateOption = None,
+    evaluations: options.EvaluationsOption = None,
     title: Annotated[str | None, typer.Option("--title", help="Heading of the report.")] = None,
     lang: options.LangOption = None,
     as_json: options.JsonOption = False,
@@ -61,6 +63,7 @@ def compare(
         minutes=minutes,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        config=TrainingConfig() if evaluations is None else TrainingConfig(evaluations=evaluations),
         title=title,
         lang=lang,
     )

@@ -46,6 +46,7 @@ def finetune(
         int | None, typer.Option("--accumulation", help="Parts a step is computed in, to save memory.")
     ] = None,
     learning_rate: options.LearningRateOption = None,
+    evaluations: options.EvaluationsOption = None,
     class_weights: Annotated[str | None, typer.Option("--class-weights", help="none or balanced.")] = None,
     early_stopping: Annotated[
         int | None, typer.Option("--early-stopping", help="Evaluations without a gain before stopping.")
@@ -63,6 +64,7 @@ def finetune(
         "batch_size": batch_size,
         "accumulation": accumulation,
         "learning_rate": learning_rate,
+        "evaluations": evaluations,
         "class_weights": class_weights,
         "early_stopping": early_stopping,
         "precision": precision,

@@ -17,6 +17,7 @@ __all__ = [
     "EncodersOption",
     "EncodingOption",
     "EpochsOption",
+    "EvaluationsOption",
     "JsonOption",
     "LabelColumn",
     "LangOption",
@@ -92,6 +93,12 @@ EpochsOption = Annotated[
 MinutesOption = Annotated[
     float | None,
     typer.Option("--minutes", help="Training time of a run, instead of --epochs.", rich_help_panel=_TRAINING),
+]
+EvaluationsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--evaluations", help="Times a run looks at the development split to keep its best.", rich_help_panel=_TRAINING
+    ),
 ]
 BatchSizeOption = Annotated[int | None, typer.Option("--batch-size", help="Texts a step.", rich_help_panel=_TRAINING)]
 LearningRateOption = Annotated[

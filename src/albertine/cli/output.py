@@ -12,8 +12,6 @@ import warnings
 from collections.abc import Callable, Mapping
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 from albertine.errors import AlbertineError
 from albertine.settings import debug
@@ -22,22 +20,28 @@ __all__ = ["run_guarded", "say", "show_json", "show_text", "start_messages"]
 
 _INTERRUPTED = 130
 
-_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Messages(logging.Handler):
+    """Messages of the package as plain lines on stderr, above a progress bar where one is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        say(f"{level}{record.getMessage()}")
 
 
 def start_messages(*, quiet: bool = False) -> None:
     """Show the package's messages on stderr: warnings always, information unless `quiet`."""
     logger = logging.getLogger("albertine")
-    if not logger.handlers:
-        handler = RichHandler(console=_stderr, show_time=False, show_path=False, show_level=False, markup=False)
-        logger.addHandler(handler)
+    if not any(isinstance(handler, _Messages) for handler in logger.handlers):
+        logger.addHandler(_Messages())
         logger.propagate = False
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 def say(text: str) -> None:
     """Print a message for the person at the terminal (stderr)."""
-    _stderr.print(text, markup=False)
+    sys.stderr.write(text + "\n")
 
 
 def show_text(text: str) -> None:
