@@ -14,7 +14,8 @@ import importlib
 
 __version__ = "0.1.0"
 
-# Every public name and the module it lives in. Imported when first used, so that `import albertine` costs nothing.
+# Every public name and the module it lives in (with the name it has there, where that differs).
+# Imported when first used, so that `import albertine` costs nothing.
 _PLACES = {
     "AlbertineError": "albertine.errors",
     "Batch": "albertine.records",
@@ -38,11 +39,13 @@ _PLACES = {
     "demo": "albertine.comparison.demo",
     "evaluate": "albertine.training.run",
     "finetune": "albertine.training.run",
-    "learn_vocabulary": "albertine.tokenization.learn",
+    "info": "albertine.inference.info",
+    "learn_vocab": "albertine.tokenization.learn:learn_vocabulary",
     "load": "albertine.inference.model",
     "load_encoder": "albertine.checkpoints.load",
     "load_pretraining": "albertine.checkpoints.load",
     "load_tokenizer": "albertine.tokenization.tokenizer",
+    "predict": "albertine.inference.model",
     "save_encoder": "albertine.checkpoints.load",
 }
 
@@ -52,7 +55,8 @@ __all__ = [*sorted(_PLACES), "__version__"]
 def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module 'albertine' has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_PLACES[name]), name)
+    module, _, inner = _PLACES[name].partition(":")
+    value: object = getattr(importlib.import_module(module), inner or name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, opened compressed or not, and told apart by their hash."""
+"""Files written whole or not at all, and told apart by their hash."""
 
 from __future__ import annotations
 

@@ -89,21 +89,6 @@ def test_batch_returns_the_texts_of_the_indices() -> None:
     assert [int(one.input_ids[0]) for one in batches.batch(4)] == batches.batch_indices(4).tolist()
 
 
-def test_the_epoch_of_a_step_is_that_of_its_first_text() -> None:
-    batches = TrainingBatches(texts([3] * 7), batch_size=3, seed=2)
-    assert [batches.epoch(step) for step in range(6)] == [0, 0, 0, 1, 1, 2]
-
-
-def test_micro_batches_split_a_step_without_loss_within_the_budget() -> None:
-    lengths = [1 + index * 7 % 31 for index in range(99)]
-    batches = TrainingBatches(texts(lengths), batch_size=33, seed=5)
-    indices = batches.batch_indices(2)
-    parts = batches.micro_batches(indices, 64)
-    assert len(parts) > 1
-    assert sorted(np.concatenate(parts).tolist()) == sorted(indices.tolist())
-    assert all(len(part) * batches.lengths[part].max() <= 64 for part in parts)
-
-
 def test_no_texts_are_refused() -> None:
     with pytest.raises(DataError, match="no texts to train on"):
         TrainingBatches([], batch_size=3, seed=0)

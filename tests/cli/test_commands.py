@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from albertine.cli.main import main
+import albertine as al
+from albertine.cli.main import app, main
 from albertine.cli.options import names_of
 from albertine.errors import ConfigError
 
@@ -60,6 +65,47 @@ def test_predict_as_json_prints_one_document_a_line(
         assert document["text"] == row["text"]
         assert document["scores"][document["label"]] == pytest.approx(document["score"])
         assert sum(document["scores"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["rows.ndjson", "rows.pq", "texts.txt.gz", "rows.zip", "tabbed.txt"])
+def test_predict_reads_every_kind_of_file_that_training_reads(
+    name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    texts = ["awful 3", "lovely 7"]
+    match name:
+        case "rows.ndjson":
+            path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+        case "rows.pq":
+            parquet.write_table(pyarrow.table({"text": texts}), path)
+        case "texts.txt.gz":
+            path.write_bytes(gzip.compress("\n".join(texts).encode()))
+        case "rows.zip":
+            with zipfile.ZipFile(path, "w") as packed:
+                packed.writestr("rows.csv", "text,label\n" + "".join(f"{text},x\n" for text in texts))
+        case "tabbed.txt":
+            path.write_text("".join(f"bad\t{text}\n" for text in texts), encoding="utf-8")
+    options = ["--text-column", "2"] if name == "tabbed.txt" else []
+    assert main(["predict", str(model), str(path), "--json", *options]) == 0
+    documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [document["text"] for document in documents] == texts
+    assert [document["label"] for document in documents] == ["bad", "good"]
+
+
+def test_evaluate_takes_the_test_file_of_a_folder(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, rows in (("train", ROWS), ("test", ROWS[:7])):
+        text = "\n".join(json.dumps(row) for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    assert main(["evaluate", str(model), str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["examples"] == 7
+
+
+def test_every_verb_is_a_python_function() -> None:
+    verbs = {command.name for command in app.registered_commands}
+    assert verbs
+    assert verbs <= set(al.__all__)
 
 
 def test_predict_reads_a_pipe(model: Path) -> None:

@@ -9,7 +9,7 @@ from albertine.catalogue import catalogue
 from albertine.checkpoints.huggingface import config_to_json
 from albertine.comparison.candidates import DEFAULT_BASELINES, DEFAULT_ENCODERS, contestants
 from albertine.errors import CheckpointError
-from albertine.models.config import EncoderConfig, count_parameters
+from albertine.models.config import EncoderConfig, count_parameters, flops_per_token
 
 ENGLISH = catalogue("en")
 
@@ -33,6 +33,9 @@ def test_the_default_pair_differs_in_sharing_and_not_in_width() -> None:
     bert, albert = (EncoderConfig.preset(name.removeprefix("preset:")) for name in DEFAULT_ENCODERS)
     assert (bert.hidden_size, bert.num_hidden_layers) == (albert.hidden_size, albert.num_hidden_layers)
     assert count_parameters(albert).unique < count_parameters(bert).unique
+    same = ("num_attention_heads", "intermediate_size", "vocab_size", "max_position_embeddings", "hidden_act")
+    assert all(getattr(bert, field) == getattr(albert, field) for field in same)
+    assert 0.9 < flops_per_token(albert, 64) / flops_per_token(bert, 64) < 1.1
 
 
 def test_an_empty_list_means_none() -> None:

@@ -41,18 +41,22 @@ def test_the_demonstration_goes_from_two_text_files_to_answers_and_a_report(pack
     assert result.page == tmp_path / "demo" / "comparison" / "report.html"
     assert result.page.exists()
     assert [answer.text for answer in result.answers] == list(QUESTIONS)
-    assert {answer.label for answer in result.answers} <= {"好评", "差评"}
+    assert {answer.label for answer in result.answers} <= {"positive", "negative"}
     assert result.report.data.train + result.report.data.dev + result.report.data.test == 88
     assert any("112" in note and "96" in note for note in result.report.data.notes)
     shown = result.render()
     assert str(result.page) in shown
     assert "96" in shown
     assert all(question in shown for question in QUESTIONS)
+    assert "好评" in shown or "差评" in shown
     document = json.loads(json.dumps(result.to_dict()))
     assert document["recommended"] == "bag-of-words"
     assert len(document["predictions"]) == len(QUESTIONS)
-    again = small_demo(tmp_path / "demo", "zh")
+    trained = (result.model / "manifest.json").stat().st_mtime_ns
+    again = small_demo(tmp_path / "demo", "en")
     assert again.answers == result.answers
+    assert (again.model / "manifest.json").stat().st_mtime_ns == trained
+    assert again.report.language == "en"
 
 
 def test_a_missing_package_is_told_with_the_command_that_brings_it(

@@ -7,7 +7,7 @@ import pytest
 
 from albertine.catalogue import catalogue
 from albertine.comparison.candidates import contestants
-from albertine.comparison.machine import command_line, core_count, machine_info
+from albertine.comparison.machine import core_count, machine_info
 from albertine.comparison.notes import best_run, budget_sentence, data_summary, did_not_learn, remarks
 from albertine.comparison.results import CandidateSummary, RunResult
 from albertine.data.columns import Columns
@@ -15,6 +15,7 @@ from albertine.data.readers import BadRow
 from albertine.data.samples import SplitCounts, Splits
 from albertine.records import Example
 from albertine.training.config import TrainingConfig
+from albertine.training.manifest import command_line
 
 ENGLISH = catalogue("en")
 SPLITS = Splits(
@@ -23,7 +24,9 @@ SPLITS = Splits(
     test=(Example(text="e", label="y"), Example(text="f", label="y"), Example(text="g", label="x")),
     labels=("x", "y"), notes=(), sha256={"d.csv": "77"}, source="d.csv", bad_rows=(),
     columns=Columns(text="review", label="stars"),
-    counts=SplitCounts(rows=7, distinct=7, conflicting=0, duplicates_removed=0, overlaps_removed=0, outside_sample=0),
+    counts=SplitCounts(
+        rows=7, distinct=7, sampled=7, conflicting=0, duplicates_removed=0, overlaps_removed=0, outside_sample=0
+    ),
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import textwrap
 from pathlib import Path
 
@@ -35,10 +36,14 @@ def write(worker: Path, code: str) -> None:
     worker.write_text("import json, os, signal, sys, time\n" + textwrap.dedent(code), encoding="utf-8")
 
 
-def test_a_process_gets_its_stage_its_folder_and_its_threads(worker: Path, folder: JobFolder) -> None:
+def test_a_process_gets_its_stage_its_folder_its_threads_and_the_command(
+    worker: Path, folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/some/where/albertine", "compare", "my data.csv"])
     write(worker, "print(sys.argv[1:], os.environ['OMP_NUM_THREADS'], file=sys.stderr)")
     assert run_process("measure", folder, threads=3) is None
-    assert folder.log.read_text(encoding="utf-8") == f"{['measure', str(folder.path), '3']} 3\n"
+    shown = "albertine compare 'my data.csv'"
+    assert folder.log.read_text(encoding="utf-8") == f"{['measure', str(folder.path), '3', shown]} 3\n"
 
 
 def test_what_a_training_says_is_passed_on_and_half_lines_are_not(worker: Path, folder: JobFolder) -> None:

@@ -20,6 +20,7 @@ def candidate(
     size: int = 40_000_000,
     unique: int = 9_000_000,
     executed: int = 9_000_000,
+    flops: float = 18e6,
     failed: int = 0,
     half: float = 0.01,
 ) -> CandidateSummary:
@@ -41,6 +42,7 @@ def candidate(
         prediction=cost or None,
         parameters_unique=unique,
         parameters_executed=executed,
+        flops_per_token=flops,
     )
     return CandidateSummary(
         name=name,
@@ -78,7 +80,7 @@ def test_a_cheaper_one_is_taken_when_it_is_not_measurably_worse() -> None:
     )
     assert found.name == "small"
     text = " ".join(found.reasons)
-    assert "a difference of −0.5 points that chance explains (corrected p = 0.31;" in text
+    assert "a difference of −0.5 points that chance alone could explain (corrected p = 0.31;" in text
     assert "of the difference −1.2 to +0.3)" in text
     assert "3.00\u00a0ms a request where big takes 30.0\u00a0ms" in text
     assert "16.5\u00a0MB on disk where big takes 400\u00a0MB" in text
@@ -146,7 +148,9 @@ def test_albert_and_bert_of_equal_arithmetic_are_explained() -> None:
             difference=(-0.02, -0.03, -0.01),
             p=0.01,
         ),
-        candidate("a-big", 0.89, kind="albert", executed=89_000_000, difference=(-0.03, -0.04, -0.02), p=0.01),
+        candidate(
+            "a-big", 0.89, kind="albert", executed=89_000_000, flops=170e6, difference=(-0.03, -0.04, -0.02), p=0.01
+        ),
     )
     (sharing,) = (reason for reason in found.reasons if "sharing saves" in reason)
     assert "a stores 4.10\u00a0M parameters where b stores 9.40\u00a0M" in sharing
@@ -156,10 +160,10 @@ def test_albert_and_bert_of_equal_arithmetic_are_explained() -> None:
 
 def test_albert_and_bert_of_unequal_arithmetic_are_told_apart() -> None:
     found = advice(
-        candidate("b", 0.92, kind="bert", executed=110_000_000),
+        candidate("b", 0.92, kind="bert", executed=110_000_000, flops=170e6),
         candidate("a", 0.9, kind="albert", executed=9_000_000, difference=(-0.02, -0.03, -0.01), p=0.01),
     )
-    assert any("Time follows the executed parameters" in reason for reason in found.reasons)
+    assert any("Time follows the matrix products" in reason for reason in found.reasons)
 
 
 def test_nothing_is_said_of_sharing_without_a_bert() -> None:

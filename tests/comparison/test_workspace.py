@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from albertine.comparison.jobs import Job, JobFolder, Trained
-from albertine.comparison.plan import splits_hash
 from albertine.comparison.results import CurvePoint, PredictionCost, RunResult, TrainingCost
 from albertine.comparison.workspace import Workspace
 from albertine.data.columns import Columns
@@ -27,6 +26,8 @@ JOB = Job(
     vocabulary="abc",
     data="def",
     device="cpu",
+    threads=2,
+    versions={"torch": "2.13.0"},
     language="en",
 )
 TRAINED = Trained(
@@ -67,7 +68,7 @@ def splits() -> Splits:
         train=(rows[0],), dev=(rows[1],), test=(rows[2],), labels=("0", "1"), notes=("noted",), sha256={"a.csv": "77"},
         source="a.csv", bad_rows=(), columns=Columns(text="text", label="label"),
         counts=SplitCounts(
-            rows=3, distinct=3, conflicting=0, duplicates_removed=0, overlaps_removed=0, outside_sample=0
+            rows=3, distinct=3, sampled=3, conflicting=0, duplicates_removed=0, overlaps_removed=0, outside_sample=0
         ),
     )  # fmt: skip
 
@@ -102,6 +103,8 @@ def test_what_the_processes_hand_over_comes_back_as_it_was(done: JobFolder) -> N
         {"training": TrainingConfig(epochs=3.0, seed=1).to_dict()},
         {"device": "cuda"},
         {"main_metric": "macro_f1"},
+        {"threads": 1},
+        {"versions": {"torch": "2.14.0"}},
     ],
 )
 def test_a_job_that_changed_is_done_again_from_the_start(done: JobFolder, change: dict[str, object]) -> None:
@@ -111,6 +114,12 @@ def test_a_job_that_changed_is_done_again_from_the_start(done: JobFolder, change
     done.prepare(changed)
     assert not done.model.exists()
     assert Job.read(done.job) == changed
+
+
+def test_a_report_in_another_language_repeats_nothing(done: JobFolder) -> None:
+    chinese = dataclasses.replace(JOB, language="zh")
+    done.prepare(chinese)
+    assert done.read_measured(chinese) == RESULT
 
 
 def test_preparing_the_same_job_again_keeps_what_is_finished_and_forgets_the_failure(done: JobFolder) -> None:
@@ -144,6 +153,22 @@ def test_a_free_folder_is_claimed_and_found_again(tmp_path: Path) -> None:
     assert workspace.claim({"data": "x", "seeds": (1, 2)}, resume=True) is True
 
 
+def test_a_folder_that_was_claimed_and_not_completed_is_filled_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "out")
+    workspace.claim({"data": "x"}, resume=True)
+    workspace.write_splits(splits())
+    assert workspace.claim({"data": "x"}, resume=True) is False
+
+
+@pytest.mark.parametrize("name", ["data", "vocabulary", "jobs"])
+def test_a_users_own_folder_is_never_taken_for_a_comparisons(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "train.jsonl").write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match=name):
+        Workspace(tmp_path).claim({"data": "x"}, resume=True)
+    assert (tmp_path / name / "train.jsonl").read_text(encoding="utf-8") == "mine"
+
+
 def test_the_difference_to_another_comparison_is_named(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "out")
     workspace.seal({"data": "x", "max_length": 99})
@@ -157,7 +182,8 @@ def test_starting_over_removes_only_what_is_a_comparisons(tmp_path: Path) -> Non
     workspace.write_splits(splits())
     workspace.seal({"data": "x"})
     assert workspace.claim({"data": "y"}, resume=False) is False
-    assert list(workspace.path.iterdir()) == []
+    assert [path.name for path in workspace.path.iterdir()] == ["comparison.json"]
+    (workspace.path / "comparison.json").unlink()
     (workspace.path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"notes\.txt"):
         workspace.claim({"data": "y"}, resume=False)
@@ -174,5 +200,5 @@ def test_the_hash_of_the_splits_sees_texts_labels_and_sides() -> None:
     first = splits()
     moved = dataclasses.replace(first, train=(*first.train, *first.dev), dev=())
     relabelled = dataclasses.replace(first, test=(dataclasses.replace(first.test[0], label="0"),))
-    assert len({splits_hash(one) for one in (first, moved, relabelled)}) == 3
-    assert splits_hash(first) == splits_hash(splits())
+    assert len({one.content_hash() for one in (first, moved, relabelled)}) == 3
+    assert first.content_hash() == splits().content_hash()

@@ -105,6 +105,7 @@ def tree_files(readme: Path) -> set[str]:
             folders.append((depth, name))
         else:
             assert "#" in line, f"{name} has no comment"
+            assert "TODO" not in line
             found.add("".join(folder for _, folder in folders) + name)
     return found
 
@@ -117,3 +118,10 @@ def test_the_tree_in_the_readme_is_the_one_on_disk(name: str) -> None:
         if path.is_file() and path.suffix in {".py", ".json", ".jinja", ".css"} and path.name != "__init__.py"
     }
     assert tree_files(ROOT / name) == on_disk
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda path: path.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target

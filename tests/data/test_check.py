@@ -89,6 +89,13 @@ def test_labels_that_cannot_be_learnt_are_errors(tmp_path: Path) -> None:
     assert found.examples[0].line == 24
 
 
+def test_what_nothing_is_trained_on_may_lack_labels(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(13)))
+    (tmp_path / "test.csv").write_text("text,label\nanother,1\n")
+    kinds = {finding.kind for finding in check_data(tmp_path).findings}
+    assert not kinds & {"rare-label", "one-label"}
+
+
 def test_labels_that_differ_in_case_alone_are_pointed_out(tmp_path: Path) -> None:
     check = check_data(write(tmp_path / "a.tsv", [*rows(13, 9), *((f"more {n}", "Good") for n in range(9))]))
     assert "'good' and 'Good'" in finding(check, "labels-alike").message

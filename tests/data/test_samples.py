@@ -153,6 +153,22 @@ def test_where_test_has_no_labels_dev_serves_as_test_and_a_tenth_of_train_as_dev
         write(tmp_path / "test.tsv", [("a text", "-1"), ("another", "-1")])
 
 
+def test_a_test_file_whose_label_is_told_by_trains_column_is_used(tmp_path: Path) -> None:
+    for name, (good, bad) in {"train": (30, 20), "dev": (3, 2), "test": (4, 3)}.items():
+        write(tmp_path / f"{name}.tsv", reviews(good, bad, prefix=f"{name} "), header="text\ty")
+    splits = load_splits(tmp_path)
+    assert (len(splits.train), len(splits.dev), len(splits.test)) == (50, 5, 7)
+    assert len(splits.sha256) == 3
+
+
+def test_counts_are_those_of_the_training_file_where_others_are_given(tmp_path: Path) -> None:
+    write(tmp_path / "train.tsv", [*reviews(30, 20), *reviews(13, 7)])
+    write(tmp_path / "dev.tsv", reviews(3, 2, prefix="dev "))
+    write(tmp_path / "test.tsv", reviews(4, 3, prefix="test "))
+    counts = load_splits(tmp_path, duplicates="drop", limit=37).counts
+    assert (counts.rows, counts.distinct, counts.sampled) == (70, 50, 37)
+
+
 def test_a_test_file_alone_gets_a_dev_from_train(tmp_path: Path) -> None:
     train = write(tmp_path / "a.tsv", reviews(60, 40))
     test = write(tmp_path / "b.tsv", reviews(3, 2, prefix="test "))

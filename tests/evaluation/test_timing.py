@@ -6,55 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from albertine.evaluation.timing import Percentiles, Stopwatch, peak_memory_bytes, percentiles
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_stopwatch_adds_up_its_rounds_and_not_the_time_between() -> None:
-    clock = FakeClock()
-    watch = Stopwatch(clock)
-    assert watch.seconds == 0.0
-    with watch:
-        clock.now += 3.0
-        assert watch.seconds == 3.0
-    clock.now += 50.0
-    watch.start()
-    clock.now += 0.5
-    assert watch.stop() == 3.5
-    clock.now += 9.0
-    assert watch.seconds == 3.5
-
-
-def test_starting_twice_and_stopping_twice_change_nothing() -> None:
-    clock = FakeClock()
-    watch = Stopwatch(clock).start()
-    clock.now += 2.0
-    watch.start()
-    clock.now += 1.0
-    assert watch.stop() == 3.0
-    assert watch.stop() == 3.0
-
-
-def test_a_stopwatch_stops_when_its_block_fails() -> None:
-    clock = FakeClock()
-    watch = Stopwatch(clock)
-
-    def failing_work() -> None:
-        with watch:
-            clock.now += 1.0
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        failing_work()
-    clock.now += 1.0
-    assert watch.seconds == 1.0
+from albertine.evaluation.timing import Percentiles, peak_memory_bytes, percentiles
 
 
 def test_percentiles_interpolate() -> None:

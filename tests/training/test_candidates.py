@@ -35,6 +35,13 @@ def test_a_bare_preset_name_warns_of_random_weights_and_is_the_preset(caplog: py
     assert "random" in caplog.text
 
 
+def test_a_folder_of_a_presets_name_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bert-tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_candidate("bert-tiny").folder == Path("bert-tiny")
+    assert find_candidate("preset:bert-tiny").preset == "bert-tiny"
+
+
 def test_random_weights_get_a_vocabulary_learnt_from_the_training_texts_and_keep_the_presets_positions() -> None:
     made = prepare_candidate(find_candidate("preset:bert-tiny"), EXAMPLES, tokenizer=None, vocabulary_size=99, seed=0)
     assert isinstance(made.config, EncoderConfig)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from albertine.batching.packing import token_budget_batches
 from albertine.errors import ConfigError, DataError
 from albertine.records import Encoded, IntArray
 
@@ -54,10 +53,6 @@ class TrainingBatches:
         """Count the texts."""
         return len(self.encoded)
 
-    def epoch(self, step: int) -> int:
-        """Return the epoch, counted from 0, that the first text of step `step`, counted from 0, belongs to."""
-        return step * self.batch_size // len(self)
-
     def batch_indices(self, step: int) -> IntArray:
         """Return the indices of the texts of step `step`, counted from 0."""
         if step < 0:
@@ -75,19 +70,6 @@ class TrainingBatches:
     def select(self, indices: IntArray) -> list[Encoded]:
         """Return the texts of these indices, in this order."""
         return [self.encoded[index] for index in indices.tolist()]
-
-    def micro_batches(self, indices: IntArray, max_tokens: int) -> list[IntArray]:
-        """Split the texts of one step into parts that fit a budget of tokens, for accumulating gradients.
-
-        Args:
-            indices: as `batch_indices` gives them.
-            max_tokens: the most that a part may cost, its longest text times its number of texts; a single text above
-                it is a part of its own.
-
-        Returns:
-            Indices of texts; every one of `indices` is in exactly one part.
-        """
-        return [indices[part] for part in token_budget_batches(self.lengths[indices], max_tokens)]
 
     def _order(self, epoch: int) -> IntArray:
         """Return the permutation of an epoch; the last two that were asked for are kept."""

@@ -39,7 +39,9 @@ def check(
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", help="Model folder or vocabulary: adds truncation and unknown tokens.")
     ] = None,
-    max_length: options.MaxLengthOption = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", help="Count the texts that are longer than so many tokens.")
+    ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Say what is wrong with data before any training: nothing is changed, bad rows are listed."""

@@ -36,6 +36,7 @@ def finetune(
     label_column: options.LabelColumn = None,
     encoding: options.EncodingOption = "utf-8",
     on_error: options.OnErrorOption = "stop",
+    quoting: options.QuotingOption = "auto",
     tokenizer: options.TokenizerOption = None,
     vocabulary_size: options.VocabularySizeOption = 8000,
     max_length: options.MaxLengthOption = None,
@@ -81,6 +82,7 @@ def finetune(
         columns=Columns(text=text_column, text_pair=text_pair_column, label=label_column),
         encoding=encoding,
         on_error=on_error,
+        quoting=quoting,
         tokenizer=tokenizer,
         vocabulary_size=vocabulary_size,
         max_length=max_length,
@@ -101,12 +103,13 @@ def finetune(
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A model folder.")],
-    data: Annotated[Path, typer.Argument(help="A labelled data file.")],
+    data: Annotated[Path, typer.Argument(help="A labelled data file, or a folder: its test file, else its dev file.")],
     text_column: options.TextColumn = None,
     text_pair_column: options.TextPairColumn = None,
     label_column: options.LabelColumn = None,
     encoding: options.EncodingOption = "utf-8",
     on_error: options.OnErrorOption = "stop",
+    quoting: options.QuotingOption = "auto",
     precision: options.PrecisionOption = "auto",
     as_json: options.JsonOption = False,
 ) -> None:
@@ -117,6 +120,7 @@ def evaluate(
         columns=Columns(text=text_column, text_pair=text_pair_column, label=label_column),
         encoding=encoding,
         on_error=on_error,
+        quoting=quoting,
     )
     if as_json:
         show_json(result.to_dict())
@@ -131,6 +135,7 @@ def predict(
     text_pair_column: options.TextPairColumn = None,
     encoding: options.EncodingOption = "utf-8",
     on_error: options.OnErrorOption = "stop",
+    quoting: options.QuotingOption = "auto",
     precision: options.PrecisionOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one prediction a line.")] = False,
 ) -> None:
@@ -142,7 +147,7 @@ def predict(
         pieces = streams.piped_examples(encoding)
     else:
         columns = Columns(text=text_column, text_pair=text_pair_column)
-        pieces = streams.file_examples(Path(file), columns, encoding=encoding, on_error=on_error)
+        pieces = streams.file_examples(Path(file), columns, encoding=encoding, on_error=on_error, quoting=quoting)
     for examples in pieces:
         predictions = loaded.predict_examples(examples)
         for example, prediction in zip(examples, predictions, strict=True):

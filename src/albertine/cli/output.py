@@ -10,6 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from typing import TextIO
 
 import typer
 
@@ -41,7 +42,11 @@ def start_messages(*, quiet: bool = False) -> None:
 
 def say(text: str) -> None:
     """Print a message for the person at the terminal (stderr)."""
-    sys.stderr.write(text + "\n")
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except BrokenPipeError:  # nobody reads the messages any more; the work goes on
+        _to_nowhere(sys.stderr)
 
 
 def show_text(text: str) -> None:
@@ -54,7 +59,7 @@ def show_text(text: str) -> None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
     except BrokenPipeError as error:
-        _drop_stdout()
+        _to_nowhere(sys.stdout)
         raise typer.Exit from error
 
 
@@ -80,12 +85,15 @@ def run_guarded(command: Callable[[], object]) -> int:
     except typer.Exit as leaving:
         return leaving.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; what was finished is saved, the same command continues from there", _INTERRUPTED)
+        return _fail("interrupted; a training or comparison is saved and continues with the same command", _INTERRUPTED)
     except AlbertineError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:  # a wrong option or argument
         hint = "Run the command with --help to see what it takes."
         return _fail(f"{error.format_message().rstrip('.')}. {hint}", error.exit_code)
+    except BrokenPipeError:
+        _to_nowhere(sys.stdout)
+        return 0
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _fail("the disk is full; free some space and run the same command again", 1)
@@ -98,7 +106,7 @@ def run_guarded(command: Callable[[], object]) -> int:
 def _fail(text: str, code: int) -> int:
     if debug():
         traceback.print_exc()
-    sys.stderr.write(f"albertine: {text}\n")
+    say(f"albertine: {text}")
     return code
 
 
@@ -109,6 +117,6 @@ def _reencode_streams() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def _drop_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush does not complain about the closed pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _to_nowhere(stream: TextIO) -> None:
+    """Point a stream at nothing, so that the interpreter's last flush does not complain about the closed pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

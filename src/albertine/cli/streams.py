@@ -16,8 +16,6 @@ __all__ = ["file_examples", "piped_examples"]
 
 # Read at most so many bytes before answering: large enough for full batches, small enough to stay flat in memory.
 _PIECE = 1 << 18
-_STRUCTURED = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-_PACKED = (".gz", ".xz", ".zst", ".zip")
 
 
 def piped_examples(encoding: str) -> Iterator[list[Example]]:
@@ -25,22 +23,28 @@ def piped_examples(encoding: str) -> Iterator[list[Example]]:
     return _line_examples(sys.stdin.fileno(), "standard input", encoding)
 
 
-def file_examples(path: Path, columns: Columns, *, encoding: str, on_error: str) -> Iterator[list[Example]]:
-    """Yield the texts of a file: the rows of a table, or the lines of a plain text file.
+def file_examples(
+    path: Path, columns: Columns, *, encoding: str, on_error: str, quoting: str
+) -> Iterator[list[Example]]:
+    """Yield the texts of a file: the lines of a plain text file, or the rows of anything else that can be read.
 
     Raises:
         DataError: the file is missing or cannot be read.
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _PACKED:
-        suffixes.pop()
-    if suffixes and suffixes[-1] in _STRUCTURED:
-        yield list(read_examples(path, columns=columns, encoding=encoding, on_error=on_error, labelled=False).examples)
+    if columns == Columns() and _is_plain_text(path):
+        with path.open("rb") as file:
+            yield from _line_examples(file.fileno(), str(path), encoding)
         return
-    if not path.is_file():
-        raise DataError("there is no such file", where=str(path), next_step="Give a file of texts, or - for a pipe")
+    read = read_examples(path, columns=columns, encoding=encoding, on_error=on_error, labelled=False, quoting=quoting)
+    yield list(read.examples)
+
+
+def _is_plain_text(path: Path) -> bool:
+    """Say whether every line is a text: named as text, not packed, and without tabs between fields."""
+    if path.suffix.lower() not in ("", ".txt") or not path.is_file():
+        return False
     with path.open("rb") as file:
-        yield from _line_examples(file.fileno(), str(path), encoding)
+        return b"\t" not in file.read(_PIECE)
 
 
 def _line_examples(descriptor: int, name: str, encoding: str) -> Iterator[list[Example]]:

@@ -21,8 +21,9 @@ from albertine.training.candidates import Candidate, find_candidate
 __all__ = ["DEFAULT_BASELINES", "DEFAULT_ENCODERS", "Contestant", "contestants"]
 
 DEFAULT_ENCODERS = ("preset:bert-chinese-tiny", "preset:albert-chinese-tiny")
-"""BERT and ALBERT of one width and depth, so that sharing is the only difference. As the vocabulary is learnt from the
-training split, the pair serves every language; the names say where the sizes (4 layers of 312) come from."""
+"""BERT and ALBERT of one width and depth, each otherwise with its family's values: sharing and factorised embeddings
+without dropout against neither with it. As the vocabulary is learnt from the training split, the pair serves every
+language; the names say where the sizes (4 layers of 312) come from."""
 DEFAULT_BASELINES = ("bag-of-words", "word-vectors", "bilstm")
 
 

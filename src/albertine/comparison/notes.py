@@ -54,8 +54,7 @@ def _data_notes(splits: Splits, texts: Catalogue, dev_as_test: bool) -> list[str
     if counts.overlaps_removed:
         notes.append(texts("note.overlaps", count=f"{counts.overlaps_removed:,}"))
     if counts.outside_sample:
-        used = len(splits.train) + len(splits.dev) + len(splits.test)
-        notes.append(texts("note.sample", used=f"{used:,}", distinct=f"{counts.distinct:,}"))
+        notes.append(texts("note.sample", used=f"{counts.sampled:,}", distinct=f"{counts.distinct:,}"))
     if splits.bad_rows:
         notes.append(texts("note.bad_rows", count=f"{len(splits.bad_rows):,}"))
     if dev_as_test:

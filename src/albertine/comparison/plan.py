@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib import metadata
 
+import albertine
 from albertine.comparison.candidates import Contestant
 from albertine.comparison.jobs import Job
-from albertine.data.samples import Splits
+from albertine.inference.precision import Precision
 from albertine.settings import Language
 from albertine.training.config import TrainingConfig
 
-__all__ = ["Plan", "Run", "splits_hash"]
+__all__ = ["Plan", "Run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class Plan:
     """Of what the splits hold."""
     device: str
     threads: int
+    precision: Precision
+    """Of the matrix products, measured once for all runs where the configuration leaves it open."""
     language: Language
 
     def identity(self) -> dict[str, object]:
@@ -80,20 +82,12 @@ class Plan:
             seed=run.seed,
             task=self.task,
             main_metric=self.main_metric,
-            training=replace(self.training, seed=run.seed).to_dict(),
+            training=replace(self.training, seed=run.seed, precision=self.precision).to_dict(),
             max_length=self.max_length,
             vocabulary=vocabulary if one.learns_vocabulary else None,
             data=self.splits_hash,
             device=self.device,
+            threads=self.threads,
+            versions={"albertine": albertine.__version__, "torch": metadata.version("torch")},
             language=self.language,
         )
-
-
-def splits_hash(splits: Splits) -> str:
-    """Return a hash of the rows of all three splits, in their order."""
-    digest = hashlib.sha256()
-    for part in (splits.train, splits.dev, splits.test):
-        for one in part:
-            digest.update(json.dumps([one.text, one.text_pair, one.label]).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()

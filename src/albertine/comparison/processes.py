@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -11,7 +10,8 @@ import sys
 from typing import IO, Literal
 
 from albertine.comparison.jobs import JobFolder
-from albertine.settings import calm_threads
+from albertine.settings import prepare_computing
+from albertine.training.manifest import command_line
 from albertine.training.progress import ProgressCallback, TrainingProgress
 
 __all__ = ["run_process"]
@@ -45,8 +45,8 @@ def run_process(
         KeyboardInterrupt: this process was interrupted; the other one was told to save and has ended.
     """
     variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
-    calm_threads(variables)
-    command = [sys.executable, "-m", MODULE, stage, str(folder.path), str(threads)]
+    prepare_computing(variables)
+    command = [sys.executable, "-m", MODULE, stage, str(folder.path), str(threads), command_line(sys.argv)]
     with (
         folder.log.open("a", encoding="utf-8") as log,
         subprocess.Popen(
@@ -75,8 +75,11 @@ def _listen(lines: IO[str], progress: ProgressCallback | None) -> None:
     """Pass on what the process says until it closes the channel."""
     for line in lines:
         if progress is not None:
-            with contextlib.suppress(ValueError, TypeError):  # a killed process may leave half a line
-                progress(TrainingProgress(**json.loads(line)))
+            try:
+                told = TrainingProgress(**json.loads(line))
+            except (ValueError, TypeError):  # a killed process may leave half a line
+                continue
+            progress(told)
 
 
 def _end(child: subprocess.Popen[str]) -> None:

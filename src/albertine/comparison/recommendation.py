@@ -201,13 +201,13 @@ def _sharing(measured: Sequence[CandidateSummary], texts: Catalogue) -> list[str
     """Say what sharing buys, on the ALBERT and the BERT that are closest in arithmetic."""
     costs = {one.name: costs_of(one) for one in measured}
     pairs = [
-        (abs(math.log(executed_a / executed_b)), albert, bert)
+        (abs(math.log(work_a / work_b)), albert, bert)
         for albert in measured
         for bert in measured
         if albert.kind == "albert"
         and bert.kind == "bert"
-        and (executed_a := costs[albert.name].parameters_executed)
-        and (executed_b := costs[bert.name].parameters_executed)
+        and (work_a := costs[albert.name].flops_per_token)
+        and (work_b := costs[bert.name].flops_per_token)
     ]
     if not pairs:
         return []

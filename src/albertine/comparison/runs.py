@@ -14,6 +14,7 @@ from albertine.data.samples import Splits
 from albertine.files import atomic_folder
 from albertine.tokenization.learn import learn_vocabulary
 from albertine.training.candidates import tokenizer_fingerprint
+from albertine.training.interrupts import Interrupts
 from albertine.training.progress import ProgressBar, ProgressCallback
 
 __all__ = ["run_all", "set_up"]
@@ -61,6 +62,14 @@ def run_all(
     Raises:
         KeyboardInterrupt: interrupted; what is finished is saved.
     """
+    interrupts = Interrupts()
+    with interrupts.caught(), interrupts.at_once():  # a terminal that closes ends the processes it started, too
+        return _run_each(workspace, plan, vocabulary, progress)
+
+
+def _run_each(
+    workspace: Workspace, plan: Plan, vocabulary: str | None, progress: ProgressCallback | None
+) -> list[RunResult]:
     runs = list(plan.runs())
     results: list[RunResult] = []
     for number, run in enumerate(runs, start=1):

@@ -1,4 +1,4 @@
-"""The processes of a comparison: `python -m albertine.comparison.worker train|measure JOB_FOLDER THREADS`.
+"""The processes of a comparison: `python -m albertine.comparison.worker train|measure JOB_FOLDER THREADS COMMAND`.
 
 Training and measuring are processes of their own, so that the memory of one is not the memory of the other. A process
 says how it goes on stdout, a JSON line at a time, and everything else on stderr, which is the job's log. It hands over
@@ -27,6 +27,7 @@ from albertine.comparison.workspace import Workspace
 from albertine.errors import AlbertineError
 from albertine.evaluation.timing import peak_memory_bytes
 from albertine.inference.model import load
+from albertine.training.candidates import find_candidate
 from albertine.training.progress import TrainingProgress
 from albertine.training.run import train
 
@@ -56,8 +57,8 @@ class Channel:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run_training(folder: JobFolder, workspace: Workspace, channel: Channel) -> None:
-    """Train the job's candidate, or go on where an interrupted training stopped."""
+def run_training(folder: JobFolder, workspace: Workspace, channel: Channel, command: str) -> None:
+    """Train the job's candidate, or go on where an interrupted training stopped; `command` started the comparison."""
     job = Job.read(folder.job)
     config = job.training_config()
     outcome = train(
@@ -72,6 +73,7 @@ def run_training(folder: JobFolder, workspace: Workspace, channel: Channel) -> N
         progress=channel,
         lang=job.language,
         device=job.device,
+        command=command,
     )
     measured = outcome.measurements
     folder.write_trained(
@@ -103,7 +105,9 @@ def run_measuring(folder: JobFolder, workspace: Workspace) -> None:
     """Measure the job's model on the test split."""
     job = Job.read(folder.job)
     trained = folder.require_trained(job)
-    model = load(folder.model, device=job.device)
+    solver = find_candidate(job.source).fitted_by_solver
+    precision = "auto" if solver else job.training_config().precision
+    model = load(folder.model, device=job.device, precision=precision)
     examples = workspace.read_test()
     found = measure(model, examples, folder.model)
     parameters = model.parameters_info
@@ -129,7 +133,7 @@ def run_measuring(folder: JobFolder, workspace: Workspace) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one process and return its exit code."""
-    stage, path, threads = arguments
+    stage, path, threads, command = arguments
     # What libraries print belongs into the log; only this module writes to the channel.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as stream:
         os.dup2(2, 1)
@@ -139,7 +143,7 @@ def main(arguments: list[str]) -> int:
         workspace = Workspace(folder.path.parent.parent)
         try:
             if stage == "train":
-                run_training(folder, workspace, Channel(stream))
+                run_training(folder, workspace, Channel(stream), command)
             else:
                 run_measuring(folder, workspace)
         except KeyboardInterrupt:

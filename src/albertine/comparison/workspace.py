@@ -13,7 +13,7 @@ from albertine.comparison.jobs import JobFolder
 from albertine.data.columns import Columns
 from albertine.data.samples import SplitCounts, Splits
 from albertine.errors import ConfigError
-from albertine.files import atomic_path, disk_errors, sha256, write_json
+from albertine.files import atomic_path, disk_errors, write_json
 from albertine.records import Example
 
 __all__ = ["Workspace"]
@@ -71,9 +71,12 @@ class Workspace:
                     received=foreign,
                     next_step="Choose another folder with --out",
                 )
+            # From here on the folder is known as a comparison's, also when it is interrupted before it is complete.
+            self._write_identity(identity, complete=False)
             return False
         try:
-            before = json.loads(self._identity.read_text(encoding="utf-8"))["identity"]
+            found = json.loads(self._identity.read_text(encoding="utf-8"))
+            before, complete = found["identity"], bool(found["complete"])
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 "the file is damaged", where=str(self._identity), next_step="Choose another folder with --out"
@@ -87,11 +90,11 @@ class Workspace:
                 allowed="; ".join(f"{name}: {_short(before.get(name))}" for name in differing),
                 next_step="Choose another folder with --out, or remove this one",
             )
-        return True
+        return complete
 
     def seal(self, identity: Mapping[str, object]) -> None:
         """Write down whose folder this is; splits and vocabulary are complete from here on."""
-        write_json(self._identity, {"schema_version": SCHEMA_VERSION, "identity": dict(identity)})
+        self._write_identity(identity, complete=True)
 
     def write_splits(self, splits: Splits) -> None:
         """Write the splits once, so that every candidate reads the very same.
@@ -133,16 +136,15 @@ class Workspace:
         """Read the test split alone."""
         return _read_examples(self._data / "test.jsonl")
 
-    def data_hash(self) -> str:
-        """Return one hash over the three splits."""
-        return " ".join(sha256(self._data / f"{name}.jsonl") for name in _PARTS)
+    def _write_identity(self, identity: Mapping[str, object], *, complete: bool) -> None:
+        write_json(self._identity, {"schema_version": SCHEMA_VERSION, "complete": complete, "identity": dict(identity)})
 
     def _foreign(self) -> str | None:
-        """Name something in the folder that no comparison puts there."""
+        """Name something that lies in a folder which no comparison has claimed."""
         if self.path.exists() and not self.path.is_dir():
             return "a file"
         names = sorted(path.name for path in self.path.iterdir()) if self.path.exists() else []
-        return next((name for name in names if name not in _OWN and not name.startswith(".")), None)
+        return next((name for name in names if not name.startswith(".")), None)
 
     def _clear(self) -> None:
         if self._identity.exists():

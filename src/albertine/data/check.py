@@ -12,6 +12,7 @@ import numpy as np
 
 from albertine.data.columns import Columns
 from albertine.data.findings import (
+    NEEDED_TEXTS,
     Finding,
     Place,
     Severity,
@@ -160,7 +161,10 @@ def check_data(
     findings: list[Finding] = []
     read: dict[str, tuple[Sequence[Example], Sequence[TextGroup]]] = {}
     failure: DataError | None = None
-    for name, path in _named(paths):
+    named = _named(paths)
+    # The first file is trained on; every other one that is there takes a part of the splitting off it.
+    needed = {name: 0 if place else max(1, NEEDED_TEXTS + 1 - len(named)) for place, (name, _) in enumerate(named)}
+    for name, path in named:
         try:
             result, remark = _read(path, name, columns, encoding, quoting)
         except DataError as error:
@@ -186,7 +190,7 @@ def check_data(
         )
         findings.extend(bad_rows(result.bad_rows))
         if counts:
-            findings.extend(labels(name, result.examples, groups))
+            findings.extend(labels(name, result.examples, groups, needed=needed[name]))
         findings.extend(repeated_texts(name, result.examples, groups))
         findings.extend(texts(name, result.examples))
         if tokenizer is not None:

@@ -27,7 +27,8 @@ _SHOWN = 5
 _SNIPPET = 60
 # Ratio of the largest to the smallest label from which on accuracy misleads.
 _IMBALANCED, _STRONGLY_IMBALANCED = 3, 10
-_NEEDED_TEXTS = 3
+NEEDED_TEXTS = 3
+"""Distinct texts that a label needs in a file that is split in three: to train on, to choose on, to report on."""
 _LONG_FACTOR, _LONG_CHARACTERS = 20, 1000
 
 _BAD_ROW_KINDS = {
@@ -111,14 +112,23 @@ def bad_rows(rows: Sequence[BadRow]) -> Iterator[Finding]:
         )
 
 
-def labels(name: str, examples: Sequence[Example], groups: Sequence[TextGroup]) -> Iterator[Finding]:
-    """Single classes, rare labels, labels written in two ways, imbalance."""
+def labels(
+    name: str, examples: Sequence[Example], groups: Sequence[TextGroup], *, needed: int = NEEDED_TEXTS
+) -> Iterator[Finding]:
+    """Single classes, rare labels, labels written in two ways, imbalance.
+
+    Args:
+        name: of the file.
+        examples: its rows.
+        groups: its distinct texts.
+        needed: distinct texts that every label must have; 0 for a file that nothing is trained on.
+    """
     counts = Counter(example.label for example in examples if example.label is not None)
     first: dict[str, Example] = {}
     for example in examples:
         if example.label is not None:
             first.setdefault(example.label, example)
-    if len(counts) == 1:
+    if len(counts) == 1 and needed:
         label = next(iter(counts))
         yield Finding(
             kind="one-label",
@@ -129,12 +139,12 @@ def labels(name: str, examples: Sequence[Example], groups: Sequence[TextGroup]) 
         )
         return
     distinct = Counter(group.label for group in groups)
-    rare = [label for label in sorted(counts, key=label_order) if distinct[label] < _NEEDED_TEXTS]
+    rare = [label for label in sorted(counts, key=label_order) if distinct[label] < needed]
     if rare:
         yield Finding(
             kind="rare-label",
             severity="error",
-            message=f"{name}: {_listed(rare)} on fewer than {_NEEDED_TEXTS} different texts: "
+            message=f"{name}: {_listed(rare)} on fewer than {needed} different texts: "
             "too few to train on, choose on and report on",
             count=sum(counts[label] for label in rare),
             examples=tuple(place(first[label], remark=f" (label {label})") for label in rare[:_SHOWN]),
@@ -185,7 +195,7 @@ def repeated_texts(name: str, examples: Sequence[Example], groups: Sequence[Text
             kind="duplicates",
             severity="warning" if repeats >= 0.01 * len(examples) else "info",
             message=f"{name}: {len(examples):,} rows hold {len(groups):,} distinct texts; the rows of a text are kept "
-            "on one side of a split, or only one of them (duplicates: drop)",
+            "on one side of a split, or only one of them is kept (as a comparison does)",
             count=repeats,
             examples=tuple(
                 place(examples[group.rows[0]], remark=f" ({len(group.rows)} times)") for group in several[:_SHOWN]

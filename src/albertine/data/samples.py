@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +33,11 @@ class SplitCounts:
     """What became of the rows."""
 
     rows: int
-    """Rows read from the files in use, bad ones not counted."""
+    """Rows of the training file (the only file, where there is one), without bad ones and overlaps."""
     distinct: int
-    """Distinct texts among the rows of the training file (the only file, where there is one)."""
+    """Distinct texts among them."""
+    sampled: int
+    """Distinct texts that were taken; all of them where no sample was asked for."""
     conflicting: int
     """Distinct texts among them that stand under several labels."""
     duplicates_removed: int
@@ -64,6 +68,15 @@ class Splits:
     columns: Columns
     """The columns that were read from the training file."""
     counts: SplitCounts
+
+    def content_hash(self) -> str:
+        """Return a hash of the rows of all three splits, in their order; sampling and seeds change it too."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.dev, self.test):
+            for one in part:
+                digest.update(json.dumps([one.text, one.text_pair, one.label]).encode())
+            digest.update(b"\n")
+        return digest.hexdigest()
 
 
 def load_splits(
@@ -112,7 +125,7 @@ def load_splits(
         Path(path), dev=None if dev is None else Path(dev), test=None if test is None else Path(test)
     )
 
-    def read(file: Path, *, labelled: bool = True) -> ReadResult:
+    def read(file: Path, *, columns: Columns = columns, labelled: bool = True) -> ReadResult:
         return read_examples(
             file, columns=columns, encoding=encoding, on_error=on_error, labelled=labelled, quoting=quoting
         )
@@ -120,7 +133,8 @@ def load_splits(
     notes: list[str] = []
     results = {"train": read(files.train)}
     if files.test is not None:
-        if _has_labels(read(files.test, labelled=False)):
+        # Where the label's column was found by being the only one left, only train's answer can tell test's.
+        if _has_labels(read(files.test, labelled=False)) or _reads_like(results["train"], files.test, read):
             results["test"] = read(files.test)
         else:
             notes.append(f"{files.test.name} has no labels, so it is not used")
@@ -151,6 +165,16 @@ def load_splits(
         columns=results["train"].columns,
         counts=splits.counts,
     )
+
+
+def _reads_like(train: ReadResult, test: Path, read: Callable[..., ReadResult]) -> bool:
+    """Say whether the test file has the training file's label column, filled."""
+    if train.columns.label is None:
+        return False
+    try:
+        return _has_labels(read(test, columns=train.columns, labelled=False))
+    except DataError:
+        return False
 
 
 def _has_labels(result: ReadResult) -> bool:
@@ -198,7 +222,6 @@ class _Made:
 def _made(examples: dict[str, tuple[Example, ...]], plan: _Plan, tally: _Tally) -> _Made:
     """Make three splits of one, two (train, test) or three that were read."""
     _pairs_alike(examples)
-    rows = sum(map(len, examples.values()))
     given: list[str] = [name for name in ("dev", "test") if name in examples]
     if len(given) == 2:
         examples["dev"] = _without(examples["dev"], [examples["test"]], "dev", "test", tally)
@@ -224,8 +247,9 @@ def _made(examples: dict[str, tuple[Example, ...]], plan: _Plan, tally: _Tally) 
         labels=labels,
         bad_rows=tuple(tally.bad_rows),
         counts=SplitCounts(
-            rows=rows,
+            rows=len(train),
             distinct=len(groups),
+            sampled=len(chosen),
             conflicting=sum(group.conflicting for group in groups),
             duplicates_removed=tally.duplicates,
             overlaps_removed=tally.overlaps,

@@ -3,61 +3,19 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 if sys.platform != "win32":
     import resource
 
-__all__ = ["Clock", "Percentiles", "Stopwatch", "peak_memory_bytes", "percentiles"]
+__all__ = ["Clock", "Percentiles", "peak_memory_bytes", "percentiles"]
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment, never running backwards."""
-
-
-class Stopwatch:
-    """Adds up the time between `start` and `stop`, over any number of rounds; also a context manager.
-
-    Args:
-        clock: where the time comes from.
-    """
-
-    def __init__(self, clock: Clock = time.perf_counter) -> None:
-        self._clock = clock
-        self._before = 0.0
-        self._started: float | None = None
-
-    def start(self) -> Stopwatch:
-        """Run on; a stopwatch that runs already is left alone."""
-        if self._started is None:
-            self._started = self._clock()
-        return self
-
-    def stop(self) -> float:
-        """Stand still; return the seconds so far."""
-        self._before = self.seconds
-        self._started = None
-        return self._before
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far, those of a round that is still running included."""
-        return self._before + (0.0 if self._started is None else self._clock() - self._started)
-
-    def __enter__(self) -> Stopwatch:
-        """Start."""
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

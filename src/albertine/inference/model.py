@@ -25,7 +25,7 @@ from albertine.records import Example, Prediction
 from albertine.tasks.task import FloatArray, Task, TaskConfig
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "load", "predict"]
 
 Input = str | tuple[str, str]
 """A text, or a pair of texts."""
@@ -233,6 +233,11 @@ def load(
         card=_card(contents),
         settings=settings,
     )
+
+
+def predict(model: Model | str | Path, texts: Sequence[Input]) -> list[Prediction]:
+    """Answer texts, or pairs of texts, with a model or the model of a folder; `Model.predict` says the rest."""
+    return (model if isinstance(model, Model) else load(model)).predict(texts)
 
 
 def _task(name: str) -> Task:

@@ -198,7 +198,14 @@ class ReadFunction(Protocol):
     """Read the examples of a file."""
 
     def __call__(
-        self, path: Path, *, columns: Columns = ..., encoding: str = ..., on_error: str = ..., labelled: bool = ...
+        self,
+        path: Path,
+        *,
+        columns: Columns = ...,
+        encoding: str = ...,
+        on_error: str = ...,
+        labelled: bool = ...,
+        quoting: str = ...,
     ) -> ReadResult:
         """Return the examples and what was noticed while reading."""
 

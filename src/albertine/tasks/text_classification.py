@@ -21,6 +21,7 @@ from albertine.evaluation.metrics import MAIN_METRICS, classification_metrics
 from albertine.models.body import BodyConfig, body_output_size, build_body
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import EncoderOutput
+from albertine.models.pooling import first_tokens
 from albertine.records import Batch, Encoded, Example, IntArray, Prediction
 from albertine.tasks.task import ClassWeights, EncodedExamples, FloatArray, LossPart, Task, TaskConfig
 from albertine.tokenization.tokenizer import Tokenizer
@@ -71,8 +72,7 @@ class Classifier(nn.Module):
         )
         pooled = output.pooler_output
         if pooled is None:
-            hidden = output.last_hidden_state
-            pooled = hidden[:, 0] if batch.sequence_starts is None else hidden[batch.sequence_starts[:-1]]
+            pooled = first_tokens(output.last_hidden_state, batch.sequence_starts)
         logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
 

@@ -38,6 +38,9 @@ logger = logging.getLogger("albertine")
 
 PRESET = "preset:"
 
+_READ = ("*.safetensors", "config.json", "vocab.txt", "spiece.model", "tokenizer.json", "tokenizer_config.json")
+"""What is read of an encoder's folder."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -62,11 +65,11 @@ class Candidate:
         return self.name if self.folder is None else self.folder.resolve().name
 
     def fingerprint(self) -> dict[str, object]:
-        """Return what identifies it: its name, and the hashes of its weights where it has some."""
+        """Return what identifies it: its name, and the hashes of its weights and its tokenizer where it has some."""
         if self.folder is None:
             return {"name": self.shown}
-        weights = sorted([*self.folder.glob("*.safetensors"), *self.folder.glob("config.json")])
-        return {"name": self.shown, "sha256": {path.name: sha256(path) for path in weights}}
+        read = sorted(path for pattern in _READ for path in self.folder.glob(pattern))
+        return {"name": self.shown, "sha256": {path.name: sha256(path) for path in read}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +99,13 @@ def find_candidate(name: str | Path) -> Candidate:
         if preset not in preset_names():
             raise unknown_name("preset", preset, preset_names())
         return Candidate(name=text, preset=preset)
+    if Path(text).is_dir():
+        return Candidate(name=text, folder=Path(text))
     if text in preset_names():
         logger.warning(
             "%s is an architecture: its weights start at random (preset:%s says so without this line)", *[text] * 2
         )
         return Candidate(name=PRESET + text, preset=text)
-    if Path(text).is_dir():
-        return Candidate(name=text, folder=Path(text))
     if "/" in text or "\\" in text or Path(text).exists():
         raise ConfigError(
             "no such encoder folder",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from albertine.catalogue import Catalogue, catalogue
@@ -119,8 +118,7 @@ def _limits(texts: Catalogue, model: Model, measured: Measurements, splits: Spli
 
 
 def _command(model: Model) -> str:
-    command = model.manifest.get("command")
-    return shlex.join([str(word) for word in command]) if isinstance(command, list) else ""
+    return str(model.manifest.get("command", ""))
 
 
 def _cell(text: str) -> str:

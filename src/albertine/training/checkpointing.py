@@ -46,8 +46,6 @@ class LoopState:
     evaluation_seconds: float = 0.0
     evaluations: int = 0
     """Evaluations that were due and are done."""
-    evaluated_step: int = 0
-    """The step of the last one."""
     points: int = 0
     """Points of the learning curve that were due and are recorded."""
     best_metric: float | None = None

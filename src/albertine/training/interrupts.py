@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, taken between two steps instead of in the middle of one."""
+"""Ctrl-C, SIGTERM and a closed terminal, taken between two steps instead of in the middle of one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from types import FrameType
 
 __all__ = ["Interrupts"]
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Interrupts:
     """Remembers a signal until the loop asks; a second one no longer waits."""
@@ -20,11 +22,11 @@ class Interrupts:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Handle both signals inside the block; outside the main thread Python allows no handlers, and none are set."""
+        """Handle the signals inside the block; outside the main thread Python allows no handlers, and none are set."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         try:
             yield
         finally:

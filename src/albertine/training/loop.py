@@ -237,7 +237,7 @@ class _Run:
         )
         if evaluated:
             metric = self.evaluation()
-            state.evaluations, state.evaluated_step = evaluations, state.step
+            state.evaluations = evaluations
         if evaluated or points > state.points or over:
             state.points = points
             self.record(metric)

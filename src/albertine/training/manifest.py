@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import albertine
 from albertine.errors import CheckpointError, ConfigError
 from albertine.training.checkpointing import check_identity
 
-__all__ = ["MANIFEST_SCHEMA", "Measurements", "check_folder", "make_manifest", "read_measurements"]
+__all__ = ["MANIFEST_SCHEMA", "Measurements", "check_folder", "command_line", "make_manifest", "read_measurements"]
 
 MANIFEST_SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -77,6 +78,7 @@ def make_manifest(
     data: Mapping[str, object],
     measurements: Measurements,
     parameters: Mapping[str, int],
+    command: str,
 ) -> dict[str, object]:
     """Put the manifest of a finished training together.
 
@@ -85,11 +87,12 @@ def make_manifest(
         data: source, sizes and notes of the splits.
         measurements: what came of it.
         parameters: unique and executed ones.
+        command: the line that trains it again.
     """
     return {
         "schema_version": MANIFEST_SCHEMA,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": command,
         "versions": _versions(),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count() or 0, "system": platform.system()},
         "inputs": dict(inputs),
@@ -97,6 +100,16 @@ def make_manifest(
         "parameters": dict(parameters),
         "measurements": dataclasses.asdict(measurements),
     }
+
+
+def command_line(arguments: list[str]) -> str:
+    """Return a process's arguments as a line for a shell, the program without its folder.
+
+    Args:
+        arguments: as `sys.argv`.
+    """
+    program = Path(arguments[0]).name if arguments and arguments[0] else Path(sys.executable).name
+    return shlex.join(["albertine" if program == "__main__.py" else program, *arguments[1:]])
 
 
 def read_measurements(manifest: Mapping[str, object], *, where: str) -> Measurements:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from albertine import registry
 from albertine.data.columns import Columns
 from albertine.data.samples import Splits, load_splits
+from albertine.data.split_files import find_split_files
 from albertine.errors import ConfigError, unknown_name
 from albertine.inference.model import Model, load
 from albertine.settings import language
@@ -24,7 +24,14 @@ from albertine.training.config import TrainingConfig
 from albertine.training.evaluation import EvaluationResult
 from albertine.training.learning import learn_by_loop, learn_by_solver
 from albertine.training.log import LogPoint, read_log
-from albertine.training.manifest import Measurements, check_folder, check_not_foreign, make_manifest, read_measurements
+from albertine.training.manifest import (
+    Measurements,
+    check_folder,
+    check_not_foreign,
+    command_line,
+    make_manifest,
+    read_measurements,
+)
 from albertine.training.progress import ProgressBar, ProgressCallback
 
 __all__ = ["TrainingOutcome", "evaluate", "find_task", "finetune", "train"]
@@ -57,6 +64,7 @@ def finetune(
     vocabulary_size: int = 8000,
     encoding: str = "utf-8",
     on_error: str = "stop",
+    quoting: str = "auto",
     resume: bool = True,
     progress: ProgressCallback | None = None,
     lang: str | None = None,
@@ -79,6 +87,7 @@ def finetune(
         vocabulary_size: of a learnt vocabulary, at most.
         encoding: of the data files.
         on_error: what a bad row does, "stop" or "skip".
+        quoting: whether a quote holds a field together: "on", "off" or "auto".
         resume: False begins again, whatever this training left in `out` before.
         progress: called after every step; None draws a bar on stderr.
         lang: language of the model card, en or zh; None by the environment.
@@ -104,6 +113,7 @@ def finetune(
         seed=config.seed,
         encoding=encoding,
         on_error=on_error,
+        quoting=quoting,
     )
     return train(
         splits,
@@ -136,11 +146,12 @@ def train(
     progress: ProgressCallback | None = None,
     lang: str | None = None,
     device: str = "auto",
+    command: str | None = None,
 ) -> TrainingOutcome:
     """Do what `finetune` does, on splits that are made already, and give the measurements too.
 
     Arguments and errors are those of `finetune`; `main_metric` is what the kept weights are chosen by, None for the
-    task's own.
+    task's own; `command` is what the manifest says trains it again, None for this process's own line.
     """
     record, candidate, folder = find_task(task), find_candidate(encoder), Path(out)
     card_language = language(lang)
@@ -181,6 +192,7 @@ def train(
         data=_data_summary(splits),
         measurements=learnt.measurements,
         parameters={"unique": model.parameters_info.unique, "executed": model.parameters_info.executed},
+        command=command or command_line(sys.argv),
     )
     model.card = model_card(model, learnt.measurements, splits, encoder=candidate.shown, language=card_language)
     model.save(folder)
@@ -194,28 +206,32 @@ def evaluate(
     columns: Columns | None = None,
     encoding: str = "utf-8",
     on_error: str = "stop",
+    quoting: str = "auto",
 ) -> EvaluationResult:
     """Measure a model on a labelled file.
 
     Args:
         model: a model, or the folder of one.
-        data: the file.
+        data: the file; or a folder, whose test file is taken, its development file where it has none.
         columns: which columns to read; None to look for their usual names.
         encoding: of the file.
         on_error: what a bad row does, "stop" or "skip".
+        quoting: whether a quote holds a field together: "on", "off" or "auto".
 
     Raises:
         DataError: the file cannot be used, has no labels, or has one that the model does not know.
         CheckpointError: the folder is no model's.
     """
     opened = model if isinstance(model, Model) else load(model)
+    path = Path(data)
+    if path.is_dir():
+        files = find_split_files(path)
+        path = files.test or files.dev or files.train
+        logger.info("measuring on %s", path.name)
     read = opened.task.read(
-        Path(data), columns=columns or Columns(), encoding=encoding, on_error=on_error, labelled=True
+        path, columns=columns or Columns(), encoding=encoding, on_error=on_error, labelled=True, quoting=quoting
     )
-    for note in read.notes:
-        logger.info(note)
-    skipped = (f"{len(read.bad_rows)} bad rows were skipped",) if read.bad_rows else ()
-    return EvaluationResult.of(opened, read.examples, notes=(*read.notes, *skipped))
+    return EvaluationResult.of(opened, read.examples, notes=read.notes)
 
 
 def find_task(name: str) -> Task:
@@ -246,19 +262,9 @@ def _inputs(
         "tokenizer": None if tokenizer is None else tokenizer_fingerprint(tokenizer),
         "vocabulary_size": vocabulary_size,
         "max_length": max_length,
-        "data": {"files": dict(splits.sha256), "examples": _examples_hash(splits)},
+        "data": {"files": dict(splits.sha256), "examples": splits.content_hash()},
         "training": config.to_dict(),
     }
-
-
-def _examples_hash(splits: Splits) -> str:
-    """Return a hash of what every split holds: sampling and seeds change it where the files stay the same."""
-    digest = hashlib.sha256()
-    for part in (splits.train, splits.dev, splits.test):
-        for one in part:
-            digest.update(json.dumps([one.text, one.text_pair, one.label]).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
 
 
 def _data_summary(splits: Splits) -> dict[str, object]:
