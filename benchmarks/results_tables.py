@@ -18,7 +18,7 @@ from albertine.comparison.table import COLUMNS
 def markdown(report: ComparisonReport) -> str:
     texts = catalogue("en")
     metric = texts(f"metric.{report.main_metric}")
-    headings = [texts("table.candidate"), *(texts(f"short.{column.key}", metric=metric) for column in COLUMNS)]
+    headings = [texts("table.candidate"), *(texts(f"column.{column.key}", metric=metric) for column in COLUMNS)]
     lines = [
         f"## {report.title}",
         "",

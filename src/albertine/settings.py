@@ -3,6 +3,9 @@
 ALBERTINE_DATA    folder of the shared data sets that tests and result tables use (default ../shared/data)
 ALBERTINE_LANG    en or zh, language of reports and model cards (default: from the locale)
 ALBERTINE_DEBUG   1 shows the traceback behind an error line, as --debug does
+
+Passed on to libraries, and set where the user has not: GOMP_SPINCOUNT (unless OMP_WAIT_POLICY is set) by the command
+line, ONEDNN_PRIMITIVE_CACHE_CAPACITY for the trainings of a comparison; see `prepare_computing`.
 """
 
 from __future__ import annotations
@@ -20,20 +23,22 @@ __all__ = ["Language", "data_folder", "debug", "language", "prepare_computing"]
 Language = Literal["en", "zh"]
 
 
-def prepare_computing(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let computing threads spin only shortly, and oneDNN keep fewer compiled products, unless the user set either.
+def prepare_computing(environment: MutableMapping[str, str] = os.environ, *, training: bool = False) -> None:
+    """Let threads spin only shortly, and oneDNN keep fewer compiled products in training, unless the user has set it.
 
     Threads that spin for long while they wait are fastest on an idle machine and up to seven times slower as soon as
-    another program wants a core; docs/performance.md has the measurements. Packed texts make products of
-    ever new shapes, of which oneDNN keeps a thousand: a hundred train as fast in half a gigabyte less. Both are read
-    once, when torch is first imported.
+    another program wants a core. Packed texts make products of ever new shapes, of which oneDNN keeps a thousand; a
+    hundred train as fast and save memory, but single requests, whose lengths come back, want them all.
+    docs/performance.md has the measurements. Both settings are read once, when torch is first imported.
 
     Args:
         environment: of this process, or of one that is about to be started; changed in place.
+        training: whether the process does nothing but train.
     """
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", "1000")
-    environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    if training:
+        environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
 def data_folder() -> Path:

@@ -45,7 +45,7 @@ def run_process(
         KeyboardInterrupt: this process was interrupted; the other one was told to save and has ended.
     """
     variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
-    prepare_computing(variables)
+    prepare_computing(variables, training=stage == "train")
     command = [sys.executable, "-m", MODULE, stage, str(folder.path), str(threads), command_line(sys.argv)]
     with (
         folder.log.open("a", encoding="utf-8") as log,
