@@ -267,7 +267,8 @@ def test_control_c_saves_the_training_and_the_same_command_continues(reviews: Pa
     ]
     process = run(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not (out / "log.jsonl").exists() and time.monotonic() < deadline:
+    log = out / "log.jsonl"
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     error = process.communicate(timeout=120)[1].decode()
