@@ -80,7 +80,7 @@ def test_the_budget_is_told_in_the_unit_it_was_given_in() -> None:
     assert "500" in fixed
     assert "0.5 passes" in fixed
     timed = budget_sentence(TrainingConfig(minutes=2.5, batch_size=13), found[1:], train=1000, texts=ENGLISH)
-    assert "2.5 minutes" in timed
+    assert "2.5 min of training steps" in timed
     assert "13" in timed
     assert "bag-of-words" not in timed
 
