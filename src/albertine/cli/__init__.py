@@ -2,5 +2,5 @@
 
 from albertine.settings import prepare_computing
 
-# libgomp and oneDNN read their settings once, when torch is first imported, so this stands before every other import.
+# libgomp reads its setting once, when torch is first imported, so this stands before every other import.
 prepare_computing()

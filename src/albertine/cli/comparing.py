@@ -65,7 +65,7 @@ def compare(
         minutes=minutes,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        config=TrainingConfig() if evaluations is None else TrainingConfig(evaluations=evaluations),
+        config=None if evaluations is None else TrainingConfig(evaluations=evaluations),
         title=title,
         lang=lang,
     )
