@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TESTS := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-.PHONY: help demo test test-long check fix wheel-test clean
+.PHONY: help demo test test-long test-peers check fix wheel-test clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -26,15 +26,23 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install -q -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.parity: $(VENV)/.dev
+	@echo "installing the programs that results are held against into $(VENV); the first time takes some minutes"
+	$(PIP) install -q -c constraints.txt -e ".[dev,parity]"
+	@touch $@
+
 demo: $(VENV)/.demo ## BERT and ALBERT side by side on real reviews, at most 6 minutes
 	$(BIN)/albertine demo
 
 test: check ## format, lint, types, tests, and one run against the built wheel
-	$(TESTS) -m "not long and not wheel" tests
+	$(TESTS) -m "not long and not peers and not wheel" tests
 	$(MAKE) --no-print-directory wheel-test
 
 test-long: $(VENV)/.dev ## the tests that are too long for make test
-	$(TESTS) -m "long and not wheel" tests
+	$(TESTS) -m "long and not peers and not wheel" tests
+
+test-peers: $(VENV)/.parity ## results held against TensorFlow's and sentence-transformers', which are installed for it
+	$(BIN)/python -m pytest -q -m peers tests
 
 check: $(VENV)/.dev ## format check, lint, types
 	$(BIN)/ruff format --check src tests benchmarks

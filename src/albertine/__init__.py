@@ -36,17 +36,22 @@ _PLACES = {
     "UserError": "albertine.errors",
     "check_data": "albertine.data.check",
     "compare": "albertine.comparison.compare",
+    "convert": "albertine.checkpoints.convert",
     "demo": "albertine.comparison.demo",
+    "encode": "albertine.inference.vectors",
     "evaluate": "albertine.training.run",
     "finetune": "albertine.training.run",
     "info": "albertine.inference.info",
     "learn_vocab": "albertine.tokenization.learn:learn_vocabulary",
     "load": "albertine.inference.model",
     "load_encoder": "albertine.checkpoints.load",
+    "VectorModel": "albertine.inference.vectors",
     "load_pretraining": "albertine.checkpoints.load",
     "load_tokenizer": "albertine.tokenization.tokenizer",
+    "load_vectors": "albertine.inference.vectors",
     "predict": "albertine.inference.model",
-    "save_encoder": "albertine.checkpoints.load",
+    "save_encoder": "albertine.checkpoints.writing",
+    "verify": "albertine.checkpoints.verify",
 }
 
 __all__ = [*sorted(_PLACES), "__version__"]

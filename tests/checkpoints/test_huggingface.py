@@ -145,9 +145,9 @@ def test_missing_sizes_are_named() -> None:
 def test_an_old_configuration_without_a_model_type_is_recognised() -> None:
     bert = {key: value for key, value in BERT.items() if key != "model_type"}
     got = config_from_json(bert, where="config.json")
-    assert (got.model_type, got.ours) == ("bert", False)
+    assert (got.layout, got.ours) == ("bert", False)
     assert "no model_type" in got.notes[0]
-    assert config_from_json({**bert, "embedding_size": 5}, where="config.json").model_type == "albert"
+    assert config_from_json({**bert, "embedding_size": 5}, where="config.json").layout == "albert"
 
 
 def test_our_own_configurations_are_strict() -> None:

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from albertine.checkpoints import load as module
-from albertine.checkpoints.load import load_encoder, load_pretraining, open_encoder, open_pretraining, save_encoder
+from albertine.checkpoints.load import load_encoder, load_pretraining, open_encoder, open_pretraining
+from albertine.checkpoints.native import read_model_folder, write_model_folder
+from albertine.checkpoints.source import read_all
+from albertine.checkpoints.writing import save_encoder
 from albertine.errors import CheckpointError, ConfigError, TokenizerError
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
@@ -46,7 +48,7 @@ def write(folder: Path, config: EncoderConfig) -> tuple[PretrainingModel, dict[s
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     del values["albertine"]
     (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
-    return model, module.read_model_folder(folder).tensors
+    return model, read_all(read_model_folder(folder).source)
 
 
 def rewrite(folder: Path, tensors: dict[str, Tensor]) -> None:
@@ -117,12 +119,22 @@ def test_a_tied_decoder_that_was_saved_too_is_not_in_the_way(tmp_path: Path, kin
     assert_same_weights(model, opened.module)
 
 
-def test_an_untied_decoder_is_refused_for_pretraining_and_no_matter_for_the_encoder(tmp_path: Path) -> None:
-    model, tensors = write(tmp_path, BERT)
-    rewrite(tmp_path, {**tensors, "cls.predictions.decoder.weight": torch.zeros(99, 12)})
-    with pytest.raises(CheckpointError, match=r"word table of its own.*load_encoder"):
-        load_pretraining(tmp_path)
-    assert_same_weights(model.encoder, load_encoder(tmp_path)[0])
+@pytest.mark.parametrize(("kind", "head"), [("bert", "cls.predictions"), ("albert", "predictions")])
+def test_an_untied_decoder_stays_one(tmp_path: Path, kind: str, head: str) -> None:
+    model, tensors = write(tmp_path / "tied", CONFIGS[kind])
+    table = torch.randn(99, CONFIGS[kind].embedding_size)
+    rewrite(tmp_path / "tied", {**tensors, f"{head}.decoder.weight": table})
+    opened = open_pretraining(tmp_path / "tied")
+    assert not opened.module.config.tie_word_embeddings
+    assert "a word table of its own" in opened.report.notes[0]
+    assert opened.module.masked_word_head is not None
+    assert opened.module.masked_word_head.decoder is not None
+    assert torch.equal(opened.module.masked_word_head.decoder.weight, table)
+    assert_same_weights(model.encoder, load_encoder(tmp_path / "tied")[0])
+    save_encoder(opened.module, None, tmp_path / "untied")
+    again = open_pretraining(tmp_path / "untied")
+    assert again.report.clean
+    assert_same_weights(opened.module, again.module)
 
 
 def test_buffers_and_task_heads_come_along_unused(tmp_path: Path) -> None:
@@ -228,7 +240,7 @@ def test_an_encoder_that_never_had_a_pooler_stays_so_without_a_word(tmp_path: Pa
 def test_weights_are_stored_and_opened_in_the_types_asked_for(tmp_path: Path, kind: str) -> None:
     model = pretraining(CONFIGS[kind]).to(torch.bfloat16)
     save_encoder(model, None, tmp_path / "model")
-    assert {one.dtype for one in module.read_model_folder(tmp_path / "model").tensors.values()} == {torch.bfloat16}
+    assert {one.dtype for one in read_model_folder(tmp_path / "model").source.entries.values()} == {torch.bfloat16}
     encoder, _ = load_encoder(tmp_path / "model")
     assert {one.dtype for one in encoder.parameters()} == {torch.float32}
     assert_same_weights(model, load_pretraining(tmp_path / "model", dtype=torch.bfloat16)[0])
@@ -268,9 +280,9 @@ def test_an_unknown_name_gets_the_list_and_the_nearest(tmp_path: Path) -> None:
         load_encoder("albert-bse")
     with pytest.raises(ConfigError, match="unknown preset"):
         load_pretraining("preset:nothing")
-    with pytest.raises(CheckpointError, match="no such model folder"):
+    with pytest.raises(CheckpointError, match="there is no such folder or file"):
         load_encoder(tmp_path / "gone")
-    with pytest.raises(CheckpointError, match="no such model folder"):
+    with pytest.raises(CheckpointError, match="there is no such folder or file"):
         load_encoder("./gone")
 
 
@@ -285,11 +297,12 @@ def test_a_device_that_is_not_there_is_named() -> None:
 def test_a_fine_tuned_folder_gives_its_encoder(tmp_path: Path) -> None:
     model = pretraining(BERT)
     save_encoder(model.encoder, None, tmp_path / "model")
-    contents = module.read_model_folder(tmp_path / "model")
-    module.write_model_folder(
+    contents = read_model_folder(tmp_path / "model")
+    write_model_folder(
         tmp_path / "model",
         config=contents.config,
-        tensors={**contents.tensors, "classifier.weight": torch.zeros(2, 12), "classifier.bias": torch.zeros(2)},
+        tensors=read_all(contents.source)
+        | {"classifier.weight": torch.zeros(2, 12), "classifier.bias": torch.zeros(2)},
         tokenizer=None,
         task={"task": "text-classification"},
         manifest={"schema_version": 1},
@@ -301,7 +314,7 @@ def test_a_fine_tuned_folder_gives_its_encoder(tmp_path: Path) -> None:
 
 
 def test_a_baselines_folder_is_said_to_hold_no_encoder(tmp_path: Path) -> None:
-    module.write_model_folder(
+    write_model_folder(
         tmp_path / "model",
         config={"model_type": "albertine", "albertine": {"body": "bilstm"}},
         tensors={"body.weight": torch.zeros(3)},

@@ -111,7 +111,7 @@ def test_garbage_is_said_to_be_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "pytorch_model.bin.index.json", "weights.pth"])
 def test_a_pickle_is_refused_with_the_next_step(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x80\x04.")
-    with pytest.raises(CheckpointError, match=r"pickle.*Convert it once.*save_pretrained"):
+    with pytest.raises(CheckpointError, match=r"pickle.*Convert it once.*--allow-pickle"):
         read_tensors(tmp_path)
 
 
@@ -149,7 +149,7 @@ def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
 def test_a_tensorflow_checkpoint_is_named_as_one(tmp_path: Path) -> None:
     (tmp_path / "bert_model.ckpt.index").write_bytes(b"x")
     (tmp_path / "bert_model.ckpt.data-00000-of-00001").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match="TensorFlow checkpoint, a format that is not opened yet"):
+    with pytest.raises(CheckpointError, match=r"TensorFlow checkpoint.*albertine convert"):
         read_tensors(tmp_path)
 
 

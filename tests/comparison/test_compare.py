@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from albertine.checkpoints.load import save_encoder
+from albertine.checkpoints.writing import save_encoder
 from albertine.comparison.compare import compare
 from albertine.comparison.report import read_report
 from albertine.comparison.results import CandidateSummary, ComparisonReport, RunResult

@@ -76,8 +76,9 @@ FIELDS: dict[str, tuple[dict[str, Value], Value, str]] = {
 
 
 def test_every_field_is_tested_alone() -> None:
-    # The classifier's dropout belongs to the heads of tasks.
-    assert {*FIELDS, "classifier_dropout_prob"} == {field.name for field in dataclasses.fields(EncoderConfig)}
+    # The classifier's dropout and the word head's table belong to what stands on the encoder.
+    elsewhere = {"classifier_dropout_prob", "tie_word_embeddings"}
+    assert {*FIELDS, *elsewhere} == {field.name for field in dataclasses.fields(EncoderConfig)}
 
 
 @pytest.mark.parametrize("field", FIELDS)

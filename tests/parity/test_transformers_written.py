@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from albertine.checkpoints.load import load_encoder, load_pretraining, save_encoder
+from albertine.checkpoints.load import load_encoder, load_pretraining
+from albertine.checkpoints.writing import save_encoder
 from albertine.errors import ConfigError
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
@@ -40,9 +41,10 @@ CONFIGS = {
     "albert without sharing": EncoderConfig.preset("albert-base", **ALBERT, share="none", inner_group_num=2),
     "albert of equal widths": EncoderConfig.preset("albert-base", **BERT, projection="always"),
 }
+WITHOUT_PROJECTION = EncoderConfig.preset("albert-base", **BERT)
 ONLY_OURS = {
     "sharing attention": EncoderConfig.preset("albert-base", **ALBERT, share="attention"),
-    "sharing without a projection": EncoderConfig.preset("albert-base", **BERT),
+    "sharing without a projection": WITHOUT_PROJECTION,
     "a projection without bias": EncoderConfig.preset("albert-base", **ALBERT, projection_bias=False),
     "the norm behind the projection": EncoderConfig.preset("albert-base", **ALBERT, embedding_norm_width="hidden"),
     "norms in front": EncoderConfig.preset("bert-tiny", **BERT, norm_placement="pre"),
@@ -135,7 +137,19 @@ def test_what_is_written_is_read_back_bit_for_bit(tmp_path: Path, name: str) -> 
     assert all(torch.equal(value, expected[f"encoder.{key}"]) for key, value in encoder.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ONLY_OURS)
+@torch.no_grad()
+def test_an_albert_without_a_projection_gets_one_that_changes_nothing(tmp_path: Path) -> None:
+    model = with_large_weights(PretrainingModel(WITHOUT_PROJECTION))
+    save_encoder(model, None, tmp_path / "model", format="huggingface")
+    theirs, info = transformers.AutoModelForPreTraining.from_pretrained(tmp_path / "model", output_loading_info=True)
+    assert_nothing_amiss(info)
+    expected = theirs.eval()(**inputs())
+    assert_near(model(**inputs()).pair_logits, expected.sop_logits)
+    read, _ = load_pretraining(tmp_path / "model")
+    assert torch.equal(read(**inputs()).prediction_logits, model(**inputs()).prediction_logits)
+
+
+@pytest.mark.parametrize("name", [name for name in ONLY_OURS if ONLY_OURS[name] != WITHOUT_PROJECTION])
 def test_what_transformers_cannot_compute_it_refuses_to_open(tmp_path: Path, name: str) -> None:
     encoder = Encoder(ONLY_OURS[name])
     with pytest.raises(ConfigError, match='format="albertine"'):

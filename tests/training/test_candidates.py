@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from albertine.checkpoints.load import save_encoder
+from albertine.checkpoints.writing import save_encoder
 from albertine.errors import FailureError, TokenizerError
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder

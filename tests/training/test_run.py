@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from albertine.batching.loader import TrainingBatches
-from albertine.checkpoints.load import save_encoder
+from albertine.checkpoints.writing import save_encoder
 from albertine.errors import ConfigError, DataError, FailureError
 from albertine.inference.model import load
 from albertine.models.config import EncoderConfig

@@ -14,9 +14,22 @@ from typing import Literal
 from albertine.errors import CheckpointError, ConfigError, nearest
 from albertine.models.config import EncoderConfig
 
-__all__ = ["ENCODER_BODY", "ModelType", "ReadConfig", "config_from_json", "config_to_json", "differences", "model_type"]
+__all__ = [
+    "ENCODER_BODY",
+    "LayoutName",
+    "ModelType",
+    "ReadConfig",
+    "config_from_json",
+    "config_to_json",
+    "differences",
+    "model_type",
+]
 
 ModelType = Literal["bert", "albert", "albertine"]
+"""Whose code computes the function, which is also whose names the tensors have in a folder of Hugging Face's form."""
+
+LayoutName = Literal["bert", "albert", "albertine", "google-bert", "google-albert", "brightmart-albert"]
+"""Whose names, and whose order of rows and columns, the tensors of a file have."""
 
 ENCODER_BODY = "encoder"
 """The value of `albertine.body` in an encoder's configuration; baselines have theirs."""
@@ -34,6 +47,7 @@ _SHARED_KEYS = (
     "initializer_range",
     "layer_norm_eps",
     "pad_token_id",
+    "tie_word_embeddings",
 )
 _ALBERT_KEYS = ("embedding_size", "num_hidden_groups", "inner_group_num", "classifier_dropout_prob")
 _REQUIRED_KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -51,12 +65,13 @@ _DEFAULTS: dict[str, dict[str, str | int | float]] = {
         "classifier_dropout_prob": 0.1,
     },
 }
-_COMMON_DEFAULTS: dict[str, int | float] = {
+_COMMON_DEFAULTS: dict[str, int | float | bool] = {
     "max_position_embeddings": 512,
     "type_vocab_size": 2,
     "initializer_range": 0.02,
     "layer_norm_eps": 1e-12,
     "pad_token_id": 0,
+    "tie_word_embeddings": True,
 }
 
 _ACTIVATIONS: dict[str, Literal["gelu", "gelu_tanh", "relu"]] = {
@@ -94,7 +109,7 @@ _BOOKKEEPING = frozenset((
     "output_hidden_states", "output_past", "output_scores", "pooler_fc_size", "pooler_num_attention_heads",
     "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "prefix", "problem_type", "remove_invalid_values",
     "repetition_penalty", "return_dict", "return_dict_in_generate", "sep_token_id", "suppress_tokens",
-    "task_specific_params", "temperature", "tf_legacy_loss", "tie_encoder_decoder", "tie_word_embeddings",
+    "task_specific_params", "temperature", "tf_legacy_loss", "tie_encoder_decoder",
     "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript", "transformers_version", "typical_p",
     "use_bfloat16", "use_cache",
 ))
@@ -106,7 +121,7 @@ class ReadConfig:
     """A configuration as read, and what of the file was not used."""
 
     config: EncoderConfig
-    model_type: ModelType
+    layout: LayoutName
     """Whose names the tensors have."""
     ours: bool
     """True where the file carries an `albertine` object."""
@@ -208,7 +223,7 @@ def config_from_json(values: Mapping[str, object], *, where: str) -> ReadConfig:
             )
     ignored = tuple(sorted(key for key in unread if key in _BOOKKEEPING))
     return ReadConfig(
-        config=config, model_type=kind, ours=own is not None, foreign_keys=foreign, ignored_keys=ignored, notes=notes
+        config=config, layout=kind, ours=own is not None, foreign_keys=foreign, ignored_keys=ignored, notes=notes
     )
 
 

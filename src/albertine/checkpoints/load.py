@@ -1,4 +1,4 @@
-"""Encoders opened from a folder or a name, and written to a folder."""
+"""Encoders opened from whatever holds them: as modules, or as named tensors."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from albertine.checkpoints.card import encoder_card, encoder_manifest
-from albertine.checkpoints.huggingface import (
-    ENCODER_BODY,
-    ReadConfig,
-    config_from_json,
-    config_to_json,
-    differences,
-    model_type,
-)
-from albertine.checkpoints.matching import encoder_state
-from albertine.checkpoints.names import ENCODER_PREFIX, MASKED_WORD_HEAD, PAIR_HEAD, file_names
-from albertine.checkpoints.native import CONFIG_FILE, FolderContents, read_model_folder, write_model_folder
+from albertine.checkpoints.hub import HUB_PREFIX
+from albertine.checkpoints.matching import encoder_state, fill, read_placed
+from albertine.checkpoints.names import ENCODER_PREFIX, MASKED_WORD_HEAD, PAIR_HEAD
+from albertine.checkpoints.opening import FormatName, open_checkpoint
 from albertine.checkpoints.report import LoadReport
-from albertine.errors import CheckpointError, ConfigError, unknown_name
+from albertine.checkpoints.sentence_transformers import SentenceFolder
+from albertine.checkpoints.state import ModelState
+from albertine.errors import ConfigError, unknown_name
 from albertine.models.config import EncoderConfig, preset_names, pretraining_choices
 from albertine.models.encoder import Encoder
 from albertine.models.heads import PretrainingModel
-from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
+from albertine.tokenization.tokenizer import Tokenizer
 
-__all__ = ["Loaded", "load_encoder", "load_pretraining", "open_encoder", "open_pretraining", "save_encoder"]
+__all__ = [
+    "Loaded",
+    "OpenedState",
+    "load_encoder",
+    "load_pretraining",
+    "open_encoder",
+    "open_pretraining",
+    "open_state",
+    "preset_asked_for",
+]
 
 _LOG = logging.getLogger("albertine")
 
 PRESET_PREFIX = "preset:"
-_TOKENIZER_FILES = ("tokenizer.json", "*vocab*.txt", "*.model")
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -49,18 +51,27 @@ class Loaded(Generic[ModuleT]):
     tokenizer: Tokenizer | None
     """None where the folder has no tokenizer files, and for presets."""
     report: LoadReport
+    sentence: SentenceFolder | None = None
+    """How a text's vector is made, where a sentence-transformers folder says it."""
 
 
 def load_encoder(
-    name_or_folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    name_or_folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    allow_pickle: bool = False,
 ) -> tuple[Encoder, Tokenizer | None]:
     """Open an encoder, in evaluation mode.
 
     Args:
-        name_or_folder: a model folder (ours, or Hugging Face's BERT or ALBERT), or a preset for random weights:
-            `preset:NAME`, or the bare name, which warns that the weights are random.
+        name_or_folder: anything that holds a BERT or an ALBERT: a model folder (ours, Hugging Face's,
+            sentence-transformers'), a folder of Google's TensorFlow checkpoints or one of them, an archive of any of
+            these, `hub:ORGANISATION/NAME` (which downloads), or a preset for random weights: `preset:NAME`, or the
+            bare name, which warns that the weights are random.
         device: where the weights go.
         dtype: the type they get, whatever the file has.
+        allow_pickle: read weights that are a pickle, with a restricted loader, where there are no others.
 
     Returns:
         The encoder and its tokenizer; None, with a warning, where the folder has no tokenizer files. A checkpoint
@@ -71,124 +82,133 @@ def load_encoder(
         CheckpointError: something in the folder is missing, damaged, a pickle, or another architecture.
         TokenizerError: the tokenizer's files are wrong, or do not fit the encoder.
     """
-    opened = open_encoder(name_or_folder, device=device, dtype=dtype)
+    opened = open_encoder(name_or_folder, device=device, dtype=dtype, allow_pickle=allow_pickle)
     return opened.module, opened.tokenizer
 
 
 def load_pretraining(
-    name_or_folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    name_or_folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    allow_pickle: bool = False,
 ) -> tuple[PretrainingModel, Tokenizer | None]:
     """Open an encoder with its masked-word and sentence-pair heads; a head that the checkpoint lacks is None.
 
     Arguments, tokenizer and errors are those of `load_encoder`.
     """
-    opened = open_pretraining(name_or_folder, device=device, dtype=dtype)
+    opened = open_pretraining(name_or_folder, device=device, dtype=dtype, allow_pickle=allow_pickle)
     return opened.module, opened.tokenizer
 
 
 def open_encoder(
-    name_or_folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    name_or_folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    allow_pickle: bool = False,
 ) -> Loaded[Encoder]:
-    """Do what `load_encoder` does, and give the report too."""
+    """Do what `load_encoder` does, and give the report and the sentence pooling too."""
     place = _place(device)
-    folder = _find_folder(name_or_folder)
-    if folder is None:
-        encoder = Encoder(EncoderConfig.preset(_preset_name(str(name_or_folder))))
+    preset = preset_asked_for(name_or_folder)
+    if preset is not None:
+        encoder = Encoder(EncoderConfig.preset(preset))
         return Loaded(module=encoder.to(place, dtype).eval(), tokenizer=None, report=LoadReport())
-    contents, read = _read(folder)
-    found = encoder_state(contents.tensors, read, heads=False, where=str(folder))
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-        encoder = Encoder(found.config)
-    _fill(encoder, {name.removeprefix(ENCODER_PREFIX): one for name, one in found.tensors.items()}, place, dtype)
-    found.report.log(str(folder))
-    return Loaded(module=encoder, tokenizer=_tokenizer(folder), report=found.report)
+    with open_checkpoint(name_or_folder, allow_pickle=allow_pickle) as opened:
+        found = encoder_state(opened.source, opened.read, heads=False, where=opened.shown)
+        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+            encoder = Encoder(found.config)
+        places = {name.removeprefix(ENCODER_PREFIX): one for name, one in found.places.items()}
+        fill(encoder, opened.source, places, device=place, dtype=dtype)
+        opened.log(found.report)
+        return Loaded(module=encoder, tokenizer=opened.tokenizer(), report=found.report, sentence=opened.sentence)
 
 
 def open_pretraining(
-    name_or_folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    name_or_folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    allow_pickle: bool = False,
 ) -> Loaded[PretrainingModel]:
     """Do what `load_pretraining` does, and give the report too."""
     place = _place(device)
-    folder = _find_folder(name_or_folder)
-    if folder is None:
-        name = _preset_name(str(name_or_folder))
-        pair = pretraining_choices(name).pair_objective is not None
-        module = PretrainingModel(EncoderConfig.preset(name), pair=pair)
+    preset = preset_asked_for(name_or_folder)
+    if preset is not None:
+        pair = pretraining_choices(preset).pair_objective is not None
+        module = PretrainingModel(EncoderConfig.preset(preset), pair=pair)
         return Loaded(module=module.to(place, dtype).eval(), tokenizer=None, report=LoadReport())
-    contents, read = _read(folder)
-    found = encoder_state(contents.tensors, read, heads=True, where=str(folder))
-    masked_word, pair = (any(name.startswith(head) for name in found.tensors) for head in (MASKED_WORD_HEAD, PAIR_HEAD))
-    with torch.device("meta"):
-        module = PretrainingModel(found.config, masked_word=masked_word, pair=pair)
-    _fill(module, found.tensors, place, dtype)
-    found.report.log(str(folder))
-    return Loaded(module=module, tokenizer=_tokenizer(folder), report=found.report)
+    with open_checkpoint(name_or_folder, allow_pickle=allow_pickle) as opened:
+        found = encoder_state(opened.source, opened.read, heads=True, where=opened.shown)
+        with torch.device("meta"):
+            module = PretrainingModel(found.config, masked_word=found.has(MASKED_WORD_HEAD), pair=found.has(PAIR_HEAD))
+        fill(module, opened.source, found.places, device=place, dtype=dtype)
+        opened.log(found.report)
+        return Loaded(module=module, tokenizer=opened.tokenizer(), report=found.report, sentence=opened.sentence)
 
 
-def save_encoder(
-    encoder: Encoder | PretrainingModel,
-    tokenizer: Tokenizer | None,
-    folder: str | Path,
-    format: Literal["huggingface", "albertine"] = "huggingface",
-) -> None:
-    """Write an encoder, with its pretraining heads where it has them, as a model folder.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedState:
+    """Everything that a folder holds, in memory, and how opening it went."""
+
+    state: ModelState
+    tokenizer: Tokenizer | None
+    """None where the folder has no tokenizer files, and for presets."""
+    report: LoadReport
+    format: FormatName | Literal["preset"]
+    """What it was read from."""
+    task: Mapping[str, object] | None = None
+    """task.json, where the folder is a task model of ours."""
+
+
+def open_state(name_or_folder: str | Path, *, allow_pickle: bool = False) -> OpenedState:
+    """Open an encoder with every head that it has, as named tensors in the dtype of the file.
 
     Args:
-        encoder: in any dtype, which is kept.
-        tokenizer: written beside it; None writes none.
-        folder: made where it does not exist; files in it that belong to no model stay.
-        format: huggingface: a folder that transformers opens and computes the same with, refused for a configuration
-            that transformers has no code for; albertine: the same where that is possible, else our own names.
+        name_or_folder: what `load_encoder` takes.
+        allow_pickle: as there.
 
     Raises:
-        ConfigError: an unknown format, or a configuration that the format cannot hold.
-        FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
+        ConfigError: neither a folder nor a preset.
+        CheckpointError: something in the folder is missing, damaged, a pickle, or another architecture.
+        TokenizerError: the tokenizer's files are wrong, or do not fit the encoder.
     """
-    if format not in ("huggingface", "albertine"):
-        raise unknown_name("format", format, ("huggingface", "albertine"))
-    config = encoder.config
-    kind = model_type(config)
-    if format == "huggingface" and kind == "albertine":
-        raise ConfigError(
-            "transformers has no code that computes what this configuration says",
-            where="format",
-            received=f"as bert: {', '.join(differences(config, 'bert'))}; "
-            f"as albert: {', '.join(differences(config, 'albert'))}",
-            next_step='Save it with format="albertine"',
+    preset = preset_asked_for(name_or_folder)
+    if preset is not None:
+        loaded = open_pretraining(name_or_folder)
+        state = ModelState(config=loaded.module.config, tensors=loaded.module.state_dict())
+        return OpenedState(state=state, tokenizer=None, report=loaded.report, format="preset")
+    with open_checkpoint(name_or_folder, allow_pickle=allow_pickle) as opened:
+        head = opened.task_head()
+        found = encoder_state(opened.source, opened.read, heads=True, task_head=head, where=opened.shown)
+        tensors = {name: read_placed(opened.source, place) for name, place in found.places.items()}
+        if opened.sentence is not None:
+            tensors |= opened.sentence.tensors
+        opened.log(found.report)
+        return OpenedState(
+            state=ModelState(
+                config=found.config,
+                tensors=tensors,
+                head=head,
+                pooling=None if opened.sentence is None else opened.sentence.pooling,
+            ),
+            tokenizer=opened.tokenizer(),
+            report=found.report,
+            format=opened.format,
+            task=opened.task,
         )
-    prefix = "" if isinstance(encoder, PretrainingModel) else ENCODER_PREFIX
-    tensors = {prefix + name: tensor for name, tensor in encoder.state_dict().items()}
-    names = file_names(tensors, config, kind)
-    write_model_folder(
-        Path(folder),
-        config=config_to_json(config) | _architecture(encoder),
-        tensors={names[name]: tensor for name, tensor in tensors.items()},
-        tokenizer=tokenizer,
-        task=None,
-        manifest=encoder_manifest(),
-        card=encoder_card(config, Path(folder).name),
-    )
 
 
-def _architecture(encoder: Encoder | PretrainingModel) -> dict[str, object]:
-    """Name the class of transformers that the tensors make up, as its own folders do."""
-    kind = {"bert": "Bert", "albert": "Albert"}.get(model_type(encoder.config))
-    if kind is None:
-        return {}
-    suffix = "Model"
-    if isinstance(encoder, PretrainingModel) and encoder.masked_word_head is not None:
-        suffix = "ForMaskedLM" if encoder.pair_head is None else "ForPreTraining"
-    return {"architectures": [kind + suffix]}
+def preset_asked_for(name_or_folder: str | Path) -> str | None:
+    """Return the preset that is meant, or None where it is something to open.
 
-
-def _find_folder(name_or_folder: str | Path) -> Path | None:
-    """Return the folder that is meant, or None where it is a name."""
-    path = Path(name_or_folder)
-    looks_like_a_path = isinstance(name_or_folder, Path) or os.sep in name_or_folder or name_or_folder.startswith(".")
-    return path if path.exists() or looks_like_a_path else None
-
-
-def _preset_name(name: str) -> str:
+    Raises:
+        ConfigError: a bare name that is neither a folder nor a preset.
+    """
+    name = str(name_or_folder)
+    looks_like_a_path = isinstance(name_or_folder, Path) or os.sep in name or name.startswith(".")
+    if looks_like_a_path or name.startswith(HUB_PREFIX) or Path(name).exists():
+        return None
     bare = name.removeprefix(PRESET_PREFIX)
     if bare not in preset_names():
         kind = "preset" if bare != name else "encoder: neither a folder nor a preset"
@@ -196,19 +216,6 @@ def _preset_name(name: str) -> str:
     if bare == name:
         _LOG.warning("%s is an architecture: its weights are random. Say %s%s to mean that", name, PRESET_PREFIX, name)
     return bare
-
-
-def _read(folder: Path) -> tuple[FolderContents, ReadConfig]:
-    contents = read_model_folder(folder)
-    own = contents.config.get("albertine")
-    if isinstance(own, Mapping) and own.get("body", ENCODER_BODY) != ENCODER_BODY:
-        raise CheckpointError(
-            "this folder holds a model that has no encoder",
-            where=str(folder),
-            received=repr(own["body"]),
-            next_step="Open a trained model of any kind with albertine.load(FOLDER)",
-        )
-    return contents, config_from_json(contents.config, where=str(folder / CONFIG_FILE))
 
 
 def _place(device: str | torch.device) -> torch.device:
@@ -221,21 +228,3 @@ def _place(device: str | torch.device) -> torch.device:
             "there is no GPU that this PyTorch can use", where="device", received=repr(device), next_step="Use cpu"
         )
     return place
-
-
-def _fill(module: nn.Module, state: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
-    """Give a module that was built without memory its weights."""
-    # A copy always: what was read may be a view of the file, which could be replaced under it.
-    own = {name: tensor.to(device=device, dtype=dtype, copy=True) for name, tensor in state.items()}
-    module.load_state_dict(own, assign=True)
-    module.eval()
-
-
-def _tokenizer(folder: Path) -> Tokenizer | None:
-    if not any(path.is_file() for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
-        _LOG.warning(
-            "%s has no tokenizer files (vocab.txt, spiece.model or tokenizer.json): the encoder takes ids, not text",
-            folder,
-        )
-        return None
-    return load_tokenizer(folder)

@@ -6,118 +6,130 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from albertine.checkpoints.huggingface import ModelType, ReadConfig
-from albertine.checkpoints.names import (
-    ENCODER_PREFIX,
-    MASKED_WORD_HEAD,
-    PAIR_HEAD,
-    POOLER,
-    canonical,
-    file_names,
-    is_known_extra,
-)
-from albertine.checkpoints.report import LoadReport, Reshaped
+from albertine.checkpoints.diagnosis import likely_cause
+from albertine.checkpoints.huggingface import LayoutName, ReadConfig
+from albertine.checkpoints.layouts import LAYOUTS
+from albertine.checkpoints.names import ENCODER_PREFIX, MASKED_WORD_HEAD, PAIR_HEAD, POOLER, Place
+from albertine.checkpoints.report import LoadReport, Reshaped, listed
+from albertine.checkpoints.source import TensorSource, read_tensor
+from albertine.checkpoints.state import TaskHead
 from albertine.errors import CheckpointError
 from albertine.models.config import EncoderConfig
 from albertine.models.heads import PretrainingModel
 
-__all__ = ["EncoderState", "Match", "encoder_state", "match"]
+__all__ = ["EncoderState", "Match", "encoder_state", "fill", "match", "read_placed"]
 
 _OPTIONAL = (POOLER, MASKED_WORD_HEAD, PAIR_HEAD)
 """Parts without which an encoder is still one."""
+_DECODER = f"{MASKED_WORD_HEAD}decoder.weight"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """What of a file found its place."""
 
-    found: dict[str, Tensor]
-    """By our names, in the dtype of the file."""
+    found: dict[str, Place]
+    """Our name -> where it lies in the file, by the name it has there."""
     missing: dict[str, str]
     """Our name -> the name that was looked for in the file."""
-    extra: dict[str, Tensor]
-    """Tensors of the file without a place, by the names they have there."""
+    extra: dict[str, str]
+    """Names of the file without a place, as they are there -> as the newest code writes them."""
     reshaped: dict[str, Reshaped]
     """Tensors with a place of another shape, by our names."""
 
 
-def match(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size], config: EncoderConfig, kind: ModelType
-) -> Match:
+def match(source: TensorSource, expected: Mapping[str, torch.Size], config: EncoderConfig, layout: LayoutName) -> Match:
     """Find every expected tensor in a file.
 
     Args:
-        tensors: by the names of the file, of any age.
+        source: tensors by the names of the file, of any age.
         expected: our name -> shape.
         config: of the encoder.
-        kind: whose names the file has.
+        layout: whose names the file has.
     """
-    places = {place: name for name, place in file_names(expected, config, kind).items()}
-    found: dict[str, Tensor] = {}
-    extra: dict[str, Tensor] = {}
+    rules = LAYOUTS[layout]
+    looked_for = rules.places(expected, config)
+    ours = {place.name: name for name, place in looked_for.items()}
+    found: dict[str, Place] = {}
+    extra: dict[str, str] = {}
     reshaped: dict[str, Reshaped] = {}
-    for original, tensor in tensors.items():
-        place = canonical(original, kind)
-        name = places.get(place)
+    for original, entry in source.entries.items():
+        known = rules.canonical(original)
+        name = ours.get(known)
         if name is None or name in found:  # or the same tensor twice, under an old and a new name
-            extra[original] = tensor
-        elif tensor.shape != expected[name]:
-            reshaped[name] = Reshaped(name=original, found=tuple(tensor.shape), expected=tuple(expected[name]))
+            extra[original] = known
+            continue
+        transposed = looked_for[name].transposed
+        shape = tuple(expected[name])
+        wanted = shape[::-1] if transposed else shape
+        if entry.shape != wanted:
+            reshaped[name] = Reshaped(name=original, found=entry.shape, expected=wanted)
         else:
-            found[name] = tensor
-    missing = {name: place for place, name in places.items() if name not in found and name not in reshaped}
+            found[name] = Place(name=original, transposed=transposed)
+    missing = {name: place.name for name, place in looked_for.items() if name not in found and name not in reshaped}
     return Match(found=found, missing=missing, extra=extra, reshaped=reshaped)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderState:
-    """The parameters that a folder has for an encoder, and for its heads where they were asked for."""
+    """The parameters that a file has for an encoder, and for its heads where they were asked for."""
 
     config: EncoderConfig
-    """As read, but for the pooler, which is there only where the file has it."""
-    tensors: dict[str, Tensor]
+    """As read, but for the pooler, which is there only where the file has it, and the tie of the word head."""
+    places: dict[str, Place]
     """By the names of `PretrainingModel`; a head is there whole or not at all."""
     report: LoadReport
 
+    def has(self, part: str) -> bool:
+        """Say whether the file has a part: POOLER, MASKED_WORD_HEAD or PAIR_HEAD of `names`."""
+        return any(name.startswith(part) for name in self.places)
 
-def encoder_state(tensors: Mapping[str, Tensor], read: ReadConfig, *, heads: bool, where: str) -> EncoderState:
+
+def encoder_state(
+    source: TensorSource, read: ReadConfig, *, heads: bool, task_head: TaskHead | None = None, where: str
+) -> EncoderState:
     """Settle for what a file has: the encoder must be complete, pooler and heads may be absent.
 
     Args:
-        tensors: by the names of the file.
+        source: tensors by the names of the file.
         read: its configuration.
         heads: whether the masked-word and pair heads are wanted.
+        task_head: the fine-tuned head that is wanted too, which must then be complete.
         where: the folder, for messages.
 
     Raises:
-        CheckpointError: a tensor of the encoder is missing or of another shape; the masked-word head has a word table
-            of its own.
+        CheckpointError: a tensor of the encoder or the task's head is missing or of another shape.
     """
     config = read.config
     with torch.device("meta"):
         whole = PretrainingModel(config, masked_word=heads, pair=heads and config.add_pooler)
     expected = {name: tensor.shape for name, tensor in whole.state_dict().items()}
-    found = match(tensors, expected, config, read.model_type)
-    _take_decoder(found, read.model_type, where)
-    _refuse_incomplete(
-        {name: place for name, place in found.missing.items() if not name.startswith(_OPTIONAL)},
-        {name: one for name, one in found.reshaped.items() if not name.startswith(_OPTIONAL)},
-        where,
-    )
-    absent = [part for part in _OPTIONAL if any(name.startswith(part) for name in (*found.missing, *found.reshaped))]
+    if task_head is not None:
+        rows = len(task_head.labels)
+        expected[f"{task_head.module}.weight"] = torch.Size((rows, config.hidden_size))
+        expected[f"{task_head.module}.bias"] = torch.Size((rows,))
+    found = match(source, expected, config, read.layout)
     notes = read.notes
+    if _take_decoder(found, source, read.layout):
+        config = replace(config, tie_word_embeddings=False)
+        notes = (
+            *notes,
+            "the masked-word head has a word table of its own, other than the encoder's: both stay",
+        )
+    _refuse_incomplete(found, source, read, where)
+    absent = [part for part in _OPTIONAL if any(name.startswith(part) for name in (*found.missing, *found.reshaped))]
     if POOLER in absent:
         config = replace(config, add_pooler=False)
         notes = (*notes, "the pooler is not in the file: the encoder is built without one")
         if heads and PAIR_HEAD not in absent:
             absent.append(PAIR_HEAD)
             notes = (*notes, "the pair head is left out, because it stands on the pooler")
-    known = {name for name in found.extra if is_known_extra(canonical(name, read.model_type))}
+    known = {name for name, known in found.extra.items() if LAYOUTS[read.layout].is_known_extra(known)}
     return EncoderState(
         config=config,
-        tensors={name: tensor for name, tensor in found.found.items() if not name.startswith(tuple(absent))},
+        places={name: place for name, place in found.found.items() if not name.startswith(tuple(absent))},
         report=LoadReport(
             missing=tuple(sorted(found.missing.values())),
             unexpected=tuple(sorted(set(found.extra) - known)),
@@ -130,38 +142,89 @@ def encoder_state(tensors: Mapping[str, Tensor], read: ReadConfig, *, heads: boo
     )
 
 
-def _take_decoder(found: Match, kind: ModelType, where: str) -> None:
-    """Deal with a decoder saved beside the table it is tied to: its bias may be the head's, its weight is the table."""
-    decoder = {"bert": "cls.predictions.decoder", "albert": "predictions.decoder"}.get(kind)
+def read_placed(source: TensorSource, place: Place, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor of a file as ours: its rows and columns in our order, in memory of its own.
+
+    Args:
+        source: the file.
+        place: where the tensor lies.
+        dtype: the type it gets; None keeps the file's.
+
+    Raises:
+        CheckpointError: the file is truncated or damaged.
+    """
+    entry = source.entries[place.name]
+    shape = entry.shape[::-1] if place.transposed else entry.shape
+    tensor = torch.empty(shape, dtype=dtype or entry.dtype)
+    source.copy(place.name, tensor.t() if place.transposed else tensor)
+    return tensor
+
+
+def fill(
+    module: nn.Module,
+    source: TensorSource,
+    places: Mapping[str, Place],
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Give a module that was built without memory its weights, one at a time, and set it to evaluation.
+
+    Args:
+        module: built on the meta device.
+        source: the file.
+        places: where each of its tensors lies.
+        device: where the weights go.
+        dtype: the type they get, whatever the file has.
+
+    Raises:
+        CheckpointError: the file is truncated or damaged.
+    """
+    state = {name: read_placed(source, place, dtype).to(device) for name, place in places.items()}
+    module.load_state_dict(state, assign=True)
+    module.eval()
+
+
+def _take_decoder(found: Match, source: TensorSource, layout: LayoutName) -> bool:
+    """Deal with a decoder saved beside the table that it may be tied to: its bias may be the head's.
+
+    Returns:
+        Whether its weight is another table than the encoder's.
+    """
+    decoder = LAYOUTS[layout].decoder
     bias, table = f"{MASKED_WORD_HEAD}bias", found.found.get(f"{ENCODER_PREFIX}embeddings.word_embeddings.weight")
     if decoder is None or table is None or (bias not in found.found and bias not in found.missing):
-        return
-    originals = {canonical(name, kind): name for name in found.extra}
+        return False
+    originals = {known: original for original, known in found.extra.items()}
     own_bias, weight = originals.get(f"{decoder}.bias"), originals.get(f"{decoder}.weight")
-    if bias in found.missing and own_bias is not None and found.extra[own_bias].shape == table.shape[:1]:
-        found.found[bias] = found.extra.pop(own_bias)
-        del found.missing[bias]
-    if weight is not None and not torch.equal(found.extra[weight], table):
-        raise CheckpointError(
-            "the masked-word head has a word table of its own; here it always shares the encoder's",
-            where=f"{where}: {weight}",
-            next_step="The encoder alone opens with load_encoder",
-        )
+    words = source.entries[table.name].shape
+    if bias in found.missing and own_bias is not None and source.entries[own_bias].shape == words[:1]:
+        found.found[bias] = Place(name=own_bias)
+        del found.missing[bias], found.extra[own_bias]
+    if weight is None or source.entries[weight].shape != words:
+        return False
+    if torch.equal(read_tensor(source, weight), read_tensor(source, table.name)):
+        return False
+    found.found[_DECODER] = Place(name=weight)
+    del found.extra[weight]
+    return True
 
 
-def _refuse_incomplete(missing: Mapping[str, str], reshaped: Mapping[str, Reshaped], where: str) -> None:
+def _refuse_incomplete(found: Match, source: TensorSource, read: ReadConfig, where: str) -> None:
     """Refuse a model that lacks parts it cannot do without.
 
     Raises:
-        CheckpointError: naming every missing and every reshaped tensor.
+        CheckpointError: naming every missing and every reshaped tensor, and what is probably behind it.
     """
+    missing = {name: place for name, place in found.missing.items() if not name.startswith(_OPTIONAL)}
+    reshaped = {name: one for name, one in found.reshaped.items() if not name.startswith(_OPTIONAL)}
     if not missing and not reshaped:
         return
     wrong = [f"no {place}" for place in sorted(missing.values())] + [str(tensor) for tensor in reshaped.values()]
     raise CheckpointError(
-        f"weights and config.json do not fit: {len(missing)} tensors of the model are missing, {len(reshaped)} have "
+        f"weights and configuration do not fit: {len(missing)} tensors of the model are missing, {len(reshaped)} have "
         "another shape",
         where=where,
-        received="; ".join(wrong),
-        next_step="Use the config.json that was saved with these weights, and check its model_type",
+        received=listed(wrong),
+        next_step=likely_cause(found, source, read),
     )

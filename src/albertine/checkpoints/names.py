@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from albertine.checkpoints.huggingface import ModelType
 from albertine.models.config import EncoderConfig
@@ -16,6 +17,7 @@ __all__ = [
     "MASKED_WORD_HEAD",
     "PAIR_HEAD",
     "POOLER",
+    "Place",
     "canonical",
     "file_names",
     "is_known_extra",
@@ -25,6 +27,17 @@ ENCODER_PREFIX = "encoder."
 POOLER = "encoder.pooler."
 MASKED_WORD_HEAD = "masked_word_head."
 PAIR_HEAD = "pair_head."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a tensor of ours lies in a file."""
+
+    name: str
+    """Its name there."""
+    transposed: bool = False
+    """Whether its rows are our columns: TensorFlow keeps a dense layer's kernel as [in, out], we as [out, in]."""
+
 
 _EMBEDDINGS = {
     "embeddings.word_embeddings": "embeddings.word_embeddings",
@@ -58,12 +71,14 @@ _ALBERT_ONCE = {"embeddings.projection": "encoder.embedding_hidden_mapping_in", 
 _BERT_HEADS = {
     "masked_word_head.dense": "cls.predictions.transform.dense",
     "masked_word_head.layer_norm": "cls.predictions.transform.LayerNorm",
+    "masked_word_head.decoder": "cls.predictions.decoder",
     "masked_word_head": "cls.predictions",
     "pair_head": "cls.seq_relationship",
 }
 _ALBERT_HEADS = {
     "masked_word_head.dense": "predictions.dense",
     "masked_word_head.layer_norm": "predictions.LayerNorm",
+    "masked_word_head.decoder": "predictions.decoder",
     "masked_word_head": "predictions",
     "pair_head": "sop_classifier.classifier",
 }

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from albertine.checkpoints.source import TensorSource
 from albertine.checkpoints.tensors import (
     INDEX_FILE,
     WEIGHTS_FILE,
     find_weights,
+    open_tensors,
     read_json,
-    read_tensors,
     write_tensors,
 )
 from albertine.errors import CheckpointError, FailureError
@@ -25,12 +26,21 @@ from albertine.files import atomic_folder, disk_errors, write_json, write_text
 if TYPE_CHECKING:
     from albertine.tokenization.tokenizer import Tokenizer
 
-__all__ = ["FolderContents", "read_model_folder", "write_model_folder"]
+__all__ = [
+    "TASK_SCHEMA_VERSION",
+    "FolderContents",
+    "read_model_folder",
+    "replaced_files",
+    "write_model_files",
+    "write_model_folder",
+]
 
 CONFIG_FILE = "config.json"
 TASK_FILE = "task.json"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
+TASK_SCHEMA_VERSION = 1
+"""Of task.json."""
 
 # Files that belong to one model: where a new model lacks one of them, the old model's may not stay beside it.
 _OWNED = (
@@ -47,6 +57,12 @@ _OWNED = (
     "added_tokens.json",
     "vocab.txt",
     "spiece.model",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+    "*_Dense/config.json",
+    "*_Dense/model.safetensors",
 )
 
 
@@ -58,8 +74,8 @@ class FolderContents:
     """The folder."""
     config: dict[str, object]
     """`config.json` as it stands."""
-    tensors: dict[str, Tensor]
-    """Weights on the CPU, by the names and in the dtype of the file."""
+    source: TensorSource
+    """The weights, by the names of the file; none of them has been read yet."""
     task: dict[str, object] | None
     """`task.json`; None where the folder holds an encoder without a task."""
     manifest: dict[str, object]
@@ -95,15 +111,35 @@ def write_model_folder(
     Raises:
         FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
     """
-    with _replaced_files(folder) as new:
-        write_json(new / CONFIG_FILE, config)
-        write_tensors(new / WEIGHTS_FILE, tensors)
-        if tokenizer is not None:
-            tokenizer.save(new)
-        if task is not None:
-            write_json(new / TASK_FILE, task)
-        write_text(new / CARD_FILE, card if card.endswith("\n") else card + "\n")
-        write_json(new / MANIFEST_FILE, manifest)
+    with replaced_files(folder) as new:
+        write_model_files(
+            new, config=config, tensors=tensors, tokenizer=tokenizer, task=task, manifest=manifest, card=card
+        )
+
+
+def write_model_files(
+    folder: Path,
+    *,
+    config: Mapping[str, object],
+    tensors: Mapping[str, Tensor],
+    tokenizer: Tokenizer | None,
+    task: Mapping[str, object] | None,
+    manifest: Mapping[str, object],
+    card: str,
+) -> None:
+    """Write the files of a model into a folder that `replaced_files` gave; the arguments are `write_model_folder`'s.
+
+    Raises:
+        FailureError: the disk is full or the place cannot be written to.
+    """
+    write_json(folder / CONFIG_FILE, config)
+    write_tensors(folder / WEIGHTS_FILE, tensors)
+    if tokenizer is not None:
+        tokenizer.save(folder)
+    if task is not None:
+        write_json(folder / TASK_FILE, task)
+    write_text(folder / CARD_FILE, card if card.endswith("\n") else card + "\n")
+    write_json(folder / MANIFEST_FILE, manifest)
 
 
 def read_model_folder(folder: Path) -> FolderContents:
@@ -129,11 +165,11 @@ def read_model_folder(folder: Path) -> FolderContents:
             next_step="Run the training again with the same folder; it continues from its last checkpoint",
         )
     manifest = read_json(folder / MANIFEST_FILE) if (folder / MANIFEST_FILE).exists() else {}
-    return FolderContents(path=folder, config=config, tensors=read_tensors(weights), task=task, manifest=manifest)
+    return FolderContents(path=folder, config=config, source=open_tensors(weights), task=task, manifest=manifest)
 
 
 @contextlib.contextmanager
-def _replaced_files(folder: Path) -> Iterator[Path]:
+def replaced_files(folder: Path) -> Iterator[Path]:
     """Yield an empty folder whose files take the place of a model's in `folder` when the block ends well."""
     if folder.exists() and not folder.is_dir():
         raise CheckpointError("a model folder cannot be written where a file stands", where=str(folder))

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["LoadReport", "Reshaped"]
+__all__ = ["LoadReport", "Reshaped", "listed"]
 
 _LOG = logging.getLogger("albertine")
+_NAMED_AT_MOST = 6
+
+
+def listed(names: Sequence[str]) -> str:
+    """Name the first of many, and count the others."""
+    rest = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +65,7 @@ class LoadReport:
             ("tensors of another shape, not used", tuple(str(tensor) for tensor in self.reshaped)),
             ("configuration keys that are not read", self.foreign_keys),
         )
-        found = tuple(f"{title}: {', '.join(names)}" for title, names in kinds if names)
+        found = tuple(f"{title}: {listed(names)}" for title, names in kinds if names)
         return found + self.notes
 
     def log(self, where: str) -> None:

@@ -1,22 +1,33 @@
-"""Weights files <-> named tensors: safetensors only, whole or sharded, with a clear line for everything else."""
+"""Safetensors files, whole or sharded <-> named tensors, with a clear line for everything else."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from albertine.checkpoints.source import StoredTensor, TensorSource, read_all
 from albertine.errors import CheckpointError
 from albertine.files import atomic_path
 
-__all__ = ["INDEX_FILE", "WEIGHTS_FILE", "find_weights", "read_json", "read_tensors", "write_tensors"]
+__all__ = [
+    "INDEX_FILE",
+    "WEIGHTS_FILE",
+    "find_weights",
+    "open_tensors",
+    "read_json",
+    "read_tensors",
+    "write_tensors",
+]
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -24,33 +35,114 @@ INDEX_FILE = "model.safetensors.index.json"
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 _OTHER_FORMATS = {".h5": "Keras", ".msgpack": "Flax", ".onnx": "ONNX", ".gguf": "GGUF", ".pdparams": "Paddle"}
+_PIECE_BYTES = 16 << 20
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""The format's names of the types that a checkpoint of an encoder may have."""
 _LFS_POINTER = b"version https://git-lfs.github.com/"
 _SAFETENSORS_STEP = (
-    "Convert it once, where you trust its origin, with the library that wrote it, for example transformers: "
-    "AutoModelForPreTraining.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+    "Convert it once with a restricted reader: albertine convert FOLDER NEW_FOLDER --to huggingface --allow-pickle"
 )
 _AGAIN_STEP = "Copy or download the file again, and compare its size with the original's"
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read every tensor of a safetensors file, a sharded index, or a folder that holds one of them.
+class SafetensorsSource:
+    """The tensors of one safetensors file.
+
+    Pages of the file that were looked at count as memory of the process until the file is closed, so it is opened anew
+    for every few megabytes; reading then takes the memory of what is read, once.
+
+    Raises:
+        CheckpointError: no such file, a pickle, another format, a truncated or damaged file, a type no encoder has.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise CheckpointError("this file does not exist", where=str(path), next_step=_list_step(path.parent))
+        _refuse_other_formats(path)
+        self.path = path
+        entries = {}
+        with _damage(path), safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                found = file.get_slice(name)
+                dtype = _DTYPES.get(found.get_dtype())
+                if dtype is None:
+                    raise CheckpointError(
+                        "this tensor is of a type that is not read here",
+                        where=f"{path}: {name}",
+                        received=found.get_dtype(),
+                        allowed=", ".join(_DTYPES),
+                    )
+                entries[name] = StoredTensor(shape=tuple(found.get_shape()), dtype=dtype)
+        self.entries: Mapping[str, StoredTensor] = entries
+
+    def copy(self, name: str, into: Tensor) -> None:
+        """Do what `TensorSource.copy` says."""
+        entry = self.entries[name]
+        rows = entry.shape[0] if entry.shape else 1
+        row_bytes = max(1, math.prod(entry.shape[1:]) * entry.dtype.itemsize)
+        step = max(1, _PIECE_BYTES // row_bytes)
+        with _damage(self.path):
+            if not entry.shape or rows <= step:
+                with safe_open(self.path, framework="pt") as file:
+                    into.copy_(file.get_tensor(name))
+                return
+            for first in range(0, rows, step):
+                with safe_open(self.path, framework="pt") as file:
+                    into[first : first + step].copy_(file.get_slice(name)[first : first + step])
+
+
+class ShardedSource:
+    """The tensors of several files that belong together.
+
+    Args:
+        path: what stands for them all, for messages.
+        places: the source that holds each tensor, by name.
+    """
+
+    def __init__(self, path: Path, places: Mapping[str, TensorSource]) -> None:
+        self.path = path
+        self._places = dict(places)
+        self.entries: Mapping[str, StoredTensor] = {name: source.entries[name] for name, source in self._places.items()}
+
+    def copy(self, name: str, into: Tensor) -> None:
+        """Do what `TensorSource.copy` says."""
+        self._places[name].copy(name, into)
+
+
+def open_tensors(path: Path) -> TensorSource:
+    """Open a safetensors file, a sharded index, or a folder that holds one of them.
 
     Args:
         path: `model.safetensors` (or any other safetensors file), an index, or the folder.
-
-    Returns:
-        Tensors on the CPU, in the dtype of the file, by the names of the file. They may be views of the file.
 
     Raises:
         CheckpointError: no weights, a pickle, another format, a truncated or damaged file, a missing shard.
     """
     if path.is_dir():
         path = find_weights(path)
-    if not path.exists():
-        raise CheckpointError("this file does not exist", where=str(path), next_step=_list_step(path.parent))
     if path.name.endswith(".index.json"):
-        return _read_shards(path)
-    return _read_file(path)
+        return _open_shards(path)
+    return SafetensorsSource(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read every tensor that `open_tensors` finds into memory of its own, in the dtype of the file.
+
+    Raises:
+        CheckpointError: as `open_tensors`.
+    """
+    return read_all(open_tensors(path))
 
 
 def find_weights(folder: Path) -> Path:
@@ -94,7 +186,7 @@ def read_json(path: Path) -> dict[str, object]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError("this file does not exist", where=str(path), next_step=_list_step(path.parent)) from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"this is not valid JSON ({error})", where=str(path), next_step=_AGAIN_STEP) from error
     if not isinstance(value, dict):
         raise CheckpointError(
@@ -116,11 +208,11 @@ def _system_errors(path: Path) -> Iterator[None]:
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
-    _refuse_other_formats(path)
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Say of a file that the library cannot read that it is damaged."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        yield
     except SafetensorError as error:
         raise CheckpointError(
             f"this weights file is truncated or damaged ({error})",
@@ -148,7 +240,7 @@ def _refuse_other_formats(path: Path) -> None:
         raise _other_format(path.parent, [path.name])
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
+def _open_shards(index: Path) -> TensorSource:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise CheckpointError(
@@ -165,19 +257,19 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
             where=str(index.parent),
             next_step="Copy the missing files into the folder",
         )
-    tensors: dict[str, Tensor] = {}
+    places: dict[str, TensorSource] = {}
     for shard in shards:
-        found = _read_file(index.parent / shard)
+        source = SafetensorsSource(index.parent / shard)
         promised = [name for name, place in weight_map.items() if place == shard]
-        lacking = sorted(set(promised) - set(found))
+        lacking = sorted(set(promised) - set(source.entries))
         if lacking:
             raise CheckpointError(
                 f"this shard lacks tensors that the index promises: {', '.join(lacking)}",
                 where=str(index.parent / shard),
                 next_step=_AGAIN_STEP,
             )
-        tensors.update(found)
-    return tensors
+        places |= dict.fromkeys(source.entries, source)
+    return ShardedSource(index, places)
 
 
 def _no_weights(folder: Path) -> CheckpointError:
@@ -186,11 +278,11 @@ def _no_weights(folder: Path) -> CheckpointError:
     tensorflow = [name for name in names if name.endswith(".index") or ".data-0" in name]
     if tensorflow:
         return CheckpointError(
-            "this is a TensorFlow checkpoint, a format that is not opened yet",
+            "this is a TensorFlow checkpoint, which holds an encoder and not a model folder",
             where=str(folder),
             received=", ".join(tensorflow),
             allowed=f"{WEIGHTS_FILE} or {INDEX_FILE}",
-            next_step="Convert it to Hugging Face's form first",
+            next_step=f"Convert it first: albertine convert {folder} NEW_FOLDER --to albertine",
         )
     pickles = [name for name in names if Path(name).suffix in _PICKLES or ".bin.index" in name]
     if pickles:

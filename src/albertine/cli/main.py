@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import albertine
-from albertine.cli import comparing, inspecting, modelling
+from albertine.cli import comparing, converting, encoding, inspecting, modelling
 from albertine.cli.output import run_guarded, show_text, start_messages
 
 __all__ = ["app", "main"]
@@ -27,6 +27,8 @@ app.add_typer(data_app, name="data")
 
 app.command("demo")(comparing.demo)
 app.command("compare")(comparing.compare)
+app.command("convert")(converting.convert)
+app.command("encode")(encoding.encode)
 app.command("info")(inspecting.info)
 app.command("finetune")(modelling.finetune)
 app.command("evaluate")(modelling.evaluate)

@@ -11,6 +11,7 @@ import typer
 from albertine.errors import ConfigError
 
 __all__ = [
+    "AllowPickleOption",
     "BaselinesOption",
     "BatchSizeOption",
     "DevOption",
@@ -124,6 +125,9 @@ VocabularySizeOption = Annotated[
     typer.Option(
         "--vocabulary-size", help="Entries of the vocabulary learnt for random weights.", rich_help_panel=_TRAINING
     ),
+]
+AllowPickleOption = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read pytorch_model.bin, with a loader that runs nothing.")
 ]
 TokenizerOption = Annotated[
     Path | None,

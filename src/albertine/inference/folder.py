@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from albertine.checkpoints.huggingface import ENCODER_BODY, config_from_json, config_to_json, model_type
-from albertine.checkpoints.names import ENCODER_PREFIX, file_names
+from albertine.checkpoints.huggingface_heads import head_config
+from albertine.checkpoints.matching import fill
+from albertine.checkpoints.names import ENCODER_PREFIX, Place, file_names
 from albertine.checkpoints.native import FolderContents
+from albertine.checkpoints.state import HEAD_MODULES, TaskHead
 from albertine.errors import CheckpointError
 from albertine.models.body import AnyConfig, BodyConfig, config_from_dict, config_to_dict
 from albertine.models.config import EncoderConfig
@@ -18,11 +21,6 @@ from albertine.tasks.task import Task, TaskConfig
 __all__ = ["baseline_name", "folder_config", "folder_tensors", "read_config", "restored_module"]
 
 _BODY = "body."
-
-_TRANSFORMERS_CLASSES = {
-    ("text-classification", "bert"): "BertForSequenceClassification",
-    ("text-classification", "albert"): "AlbertForSequenceClassification",
-}
 
 
 def folder_config(config: AnyConfig, task_config: TaskConfig) -> dict[str, object]:
@@ -34,15 +32,10 @@ def folder_config(config: AnyConfig, task_config: TaskConfig) -> dict[str, objec
     if not isinstance(config, EncoderConfig):
         return config_to_dict(config)
     values = config_to_json(config)
-    names = _TRANSFORMERS_CLASSES.get((task_config.task, model_type(config)))
-    if names is None or not config.add_pooler:
+    module, kind = HEAD_MODULES.get(task_config.task), model_type(config)
+    if module is None or kind == "albertine" or not config.add_pooler:
         return values
-    return {
-        **values,
-        "architectures": [names],
-        "id2label": {str(index): label for index, label in enumerate(task_config.labels)},
-        "label2id": {label: index for index, label in enumerate(task_config.labels)},
-    }
+    return values | head_config(TaskHead(task=task_config.task, labels=task_config.labels, module=module), kind)
 
 
 def baseline_name(config: AnyConfig) -> str:
@@ -83,13 +76,13 @@ def restored_module(task: Task, task_config: TaskConfig, config: BodyConfig, con
         module = task.build(config, task_config)
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
     names = _file_names(shapes, config)
-    found = contents.tensors
+    found = contents.source.entries
     wrong = [f"{in_file} is missing" for in_file in names.values() if in_file not in found]
     wrong += [f"{in_file} belongs nowhere" for in_file in sorted(set(found) - set(names.values()))]
     wrong += [
         f"{names[name]} is {list(found[names[name]].shape)} instead of {list(shape)}"
         for name, shape in shapes.items()
-        if names[name] in found and found[names[name]].shape != shape
+        if names[name] in found and found[names[name]].shape != tuple(shape)
     ]
     if wrong:
         listed = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
@@ -99,7 +92,8 @@ def restored_module(task: Task, task_config: TaskConfig, config: BodyConfig, con
             received=listed,
             next_step="Copy the whole folder again from where it was trained",
         )
-    module.load_state_dict({name: found[in_file].float() for name, in_file in names.items()}, assign=True)
+    places = {name: Place(name=in_file) for name, in_file in names.items()}
+    fill(module, contents.source, places, device=torch.device("cpu"))
     return module
 
 

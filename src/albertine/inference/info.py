@@ -7,6 +7,7 @@ from pathlib import Path
 
 from albertine.checkpoints.load import PRESET_PREFIX
 from albertine.checkpoints.native import FolderContents, read_model_folder
+from albertine.checkpoints.source import read_all
 from albertine.errors import unknown_name
 from albertine.inference.folder import read_config
 from albertine.models.bag_of_words import BagOfWords
@@ -83,7 +84,7 @@ def info(name: str | Path) -> ModelInfo:
         raise unknown_name("preset or folder", preset, preset_names())
     contents = read_model_folder(Path(asked))
     read = read_config(contents)
-    stored = sum(tensor.numel() * tensor.element_size() for tensor in contents.tensors.values())
+    stored = sum(entry.nbytes for entry in contents.source.entries.values())
     return _info(asked, read, _folder_parameters(read, contents), stored)
 
 
@@ -95,7 +96,7 @@ def _info(name: str, config: AnyConfig, parameters: ParameterCount, size: int) -
 def _folder_parameters(config: AnyConfig, contents: FolderContents) -> ParameterCount:
     if not isinstance(config, BagOfWordsConfig):
         return body_parameters(config)
-    count = BagOfWords.from_tensors(config, contents.tensors).parameter_count
+    count = BagOfWords.from_tensors(config, read_all(contents.source)).parameter_count
     return ParameterCount(unique=count, executed=count)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from albertine import registry
 from albertine.checkpoints.huggingface import model_type
 from albertine.checkpoints.native import FolderContents, read_model_folder, write_model_folder
+from albertine.checkpoints.source import read_all
 from albertine.errors import CheckpointError, ConfigError, UserError
 from albertine.inference.engine import Engine, EngineSettings
 from albertine.inference.folder import baseline_name, folder_config, folder_tensors, read_config, restored_module
@@ -212,7 +213,7 @@ def load(
     learnt: nn.Module | BagOfWords
     tokenizer: Tokenizer | None = None
     if isinstance(config, BagOfWordsConfig):
-        learnt = BagOfWords.from_tensors(config, contents.tensors)
+        learnt = BagOfWords.from_tensors(config, read_all(contents.source))
         if learnt.output_size != len(task_config.labels):
             raise CheckpointError(
                 "weights and task.json disagree about the labels",

@@ -93,6 +93,9 @@ class EncoderConfig:
     """Standard deviation of the initial weights."""
     pad_token_id: int = 0
     """The id that fills rows up; its embedding starts at zero and is not trained through the input."""
+    tie_word_embeddings: bool = True
+    """Whether the masked-word head scores words with the word embeddings themselves; otherwise it has a table of its
+    own. The encoder is the same either way."""
     add_pooler: bool = True
     """Whether the first token's state goes through a dense layer and tanh to become the text's vector."""
 

@@ -19,11 +19,12 @@ __all__ = ["MaskedWordHead", "PretrainingModel", "PretrainingOutput"]
 
 
 class MaskedWordHead(nn.Module):
-    """Scores every word of the vocabulary with the word embeddings themselves.
+    """Scores every word of the vocabulary, as a rule with the word embeddings themselves.
 
     A dense layer brings the state to the width at which the embedding norm lives, an activation and a LayerNorm follow,
     then the way back into the table: its transpose, behind the transposed projection where the norm lives at H and the
-    table is narrower (brightmart's Chinese ALBERT). Only the dense layer, the norm and the bias are the head's own.
+    table is narrower (brightmart's Chinese ALBERT). Only the dense layer, the norm and the bias are the head's own,
+    unless `EncoderConfig.tie_word_embeddings` is off: then `decoder` stands in the table's place.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -33,6 +34,8 @@ class MaskedWordHead(nn.Module):
         self.through_projection = config.embedding_norm_width == "hidden"
         self.dense = nn.Linear(config.hidden_size, width)
         self.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        table = config.embedding_size if self.through_projection else width
+        self.decoder = None if config.tie_word_embeddings else nn.Linear(table, config.vocab_size, bias=False)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, hidden: Tensor, embeddings: Embeddings) -> Tensor:
@@ -45,7 +48,8 @@ class MaskedWordHead(nn.Module):
         words = self.layer_norm(activate(self.dense(hidden), self.hidden_act))
         if self.through_projection and embeddings.projection is not None:
             words = F.linear(words, embeddings.projection.weight.t())
-        return F.linear(words, embeddings.word_embeddings.weight, self.bias)
+        table = embeddings.word_embeddings if self.decoder is None else self.decoder
+        return F.linear(words, table.weight, self.bias)
 
 
 class PretrainingModel(nn.Module):

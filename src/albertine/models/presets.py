@@ -67,6 +67,7 @@ _FAMILIES: dict[str, tuple[Value, ...]] = {
     "classifier_dropout_prob":      (0.1,           0.1,         0.1,            0.1,           0.1),
     "initializer_range":            (0.02,          0.02,        0.02,           0.02,          0.02),
     "pad_token_id":                 (0,             0,           0,              0,             0),
+    "tie_word_embeddings":          (True,          True,        True,           True,          True),
     "add_pooler":                   (True,          True,        True,           True,          True),
 }
 _PRETRAINING: dict[str, tuple[Value | None, ...]] = {

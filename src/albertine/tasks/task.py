@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from albertine.checkpoints.native import TASK_SCHEMA_VERSION
 from albertine.data.columns import Columns
 from albertine.data.readers import ReadResult
 from albertine.errors import CheckpointError, ConfigError, unknown_name
@@ -20,7 +21,6 @@ from albertine.records import Batch, Encoded, Example, IntArray, Prediction
 from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = [
-    "SCHEMA_VERSION",
     "ClassWeights",
     "EncodedExamples",
     "FloatArray",
@@ -31,9 +31,6 @@ __all__ = [
     "TaskConfig",
     "with_methods",
 ]
-
-SCHEMA_VERSION = 1
-"""Of task.json."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -60,7 +57,7 @@ class TaskConfig:
     """The metric that training and comparison go by; None for the task's own."""
     temperature: float | None = None
     """Outputs are divided by it before they become probabilities; None until a calibration has been fitted."""
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = TASK_SCHEMA_VERSION
     """Of this record as written."""
 
     def __post_init__(self) -> None:
@@ -108,12 +105,12 @@ class TaskConfig:
             CheckpointError: a key is missing, a value has another type, or a newer version wrote the file.
         """
         version = values.get("schema_version")
-        if not _is(version, int) or not 1 <= cast(int, version) <= SCHEMA_VERSION:
+        if not _is(version, int) or not 1 <= cast(int, version) <= TASK_SCHEMA_VERSION:
             raise CheckpointError(
                 "this version of Albertine cannot read the file",
                 where=where,
                 received=f"schema_version {version!r}",
-                allowed=f"1 to {SCHEMA_VERSION}",
+                allowed=f"1 to {TASK_SCHEMA_VERSION}",
                 next_step="Install the version that wrote it (see manifest.json) or a newer one",
             )
         names = [field.name for field in fields(cls)]

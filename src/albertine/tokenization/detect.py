@@ -151,7 +151,7 @@ def _lowercase(settings: Mapping[str, object], tokens: Sequence[str], where: str
     if isinstance(given, bool):
         return given
     ordinary = [token for token in tokens if not re.fullmatch(r"\[.*\]|<.*>", token)]
-    capitals = sum(bool(re.search("[A-Z]", token)) for token in ordinary)
+    capitals = sum(any(letter.isupper() for letter in token) for token in ordinary)
     lowercase = capitals < CASED_SHARE * max(len(ordinary), 1)
     log.info(
         "%s: no do_lower_case in tokenizer_config.json; %d of %d tokens have capital letters, so text %s lower-cased",

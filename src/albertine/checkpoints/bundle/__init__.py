@@ -1,0 +1,1 @@
+"""A TensorFlow checkpoint's two files <-> records and tensors, as TensorFlow's own saver lays them out."""

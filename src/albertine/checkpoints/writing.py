@@ -1,0 +1,169 @@
+"""Named tensors > a folder in one of the formats, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from albertine.checkpoints.bundle.writer import write_bundle, write_checkpoint_state
+from albertine.checkpoints.card import encoder_card, encoder_manifest
+from albertine.checkpoints.fitting import Fitted, TargetFormat, fitted
+from albertine.checkpoints.google.config import google_config, google_layout
+from albertine.checkpoints.google.names import GoogleLayout, google_places
+from albertine.checkpoints.huggingface import ModelType, config_to_json, model_type
+from albertine.checkpoints.huggingface_heads import head_config
+from albertine.checkpoints.names import ENCODER_PREFIX, MASKED_WORD_HEAD, PAIR_HEAD, file_names
+from albertine.checkpoints.native import TASK_FILE, TASK_SCHEMA_VERSION, replaced_files, write_model_files
+from albertine.checkpoints.sentence_transformers import write_sentence_transformers
+from albertine.checkpoints.state import ModelState, TaskHead
+from albertine.files import write_json
+from albertine.models.encoder import Encoder
+from albertine.models.heads import PretrainingModel
+from albertine.tokenization.tokenizer import Tokenizer
+
+__all__ = ["save_encoder", "save_state"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GoogleNames:
+    """What the files of a published checkpoint are called."""
+
+    config: str
+    prefix: str
+
+
+_GOOGLE_FILES: Mapping[GoogleLayout, _GoogleNames] = {
+    "google-bert": _GoogleNames(config="bert_config.json", prefix="bert_model.ckpt"),
+    "google-albert": _GoogleNames(config="albert_config.json", prefix="model.ckpt-best"),
+    "brightmart-albert": _GoogleNames(config="albert_config.json", prefix="albert_model.ckpt"),
+}
+
+
+def save_encoder(
+    encoder: Encoder | PretrainingModel,
+    tokenizer: Tokenizer | None,
+    folder: str | Path,
+    format: TargetFormat = "huggingface",
+) -> None:
+    """Write an encoder, with its pretraining heads where it has them, to a folder.
+
+    Args:
+        encoder: in any dtype, which is kept.
+        tokenizer: written beside it; None writes none.
+        folder: made where it does not exist; files in it that belong to no model stay.
+        format: huggingface: a folder that transformers opens and computes the same with, refused for a configuration
+            that transformers has no code for; albertine: the same where that is possible, else our own names;
+            tensorflow: what Google's code reads; sentence-transformers: the encoder with mean pooling.
+
+    Raises:
+        ConfigError: an unknown format, or a configuration that the format cannot hold.
+        FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
+    """
+    prefix = "" if isinstance(encoder, PretrainingModel) else ENCODER_PREFIX
+    tensors = {prefix + name: tensor for name, tensor in encoder.state_dict().items()}
+    save_state(ModelState(config=encoder.config, tensors=tensors), tokenizer, Path(folder), format)
+
+
+def save_state(
+    state: ModelState,
+    tokenizer: Tokenizer | None,
+    folder: Path,
+    format: TargetFormat,
+    *,
+    task: Mapping[str, object] | None = None,
+    check: Callable[[Path, ModelState], None] | None = None,
+) -> Fitted:
+    """Write a model to a folder in one of the formats.
+
+    Args:
+        state: the model.
+        tokenizer: written beside it; None writes none.
+        folder: made where it does not exist; files in it that belong to no model stay.
+        format: see `save_encoder`.
+        task: task.json of the source, kept where the format has a place for it.
+        check: called with the folder that is complete and not yet in its place, and the model that was written; what it
+            raises keeps it from there.
+
+    Returns:
+        The model as it was written, and what the format had no place for.
+
+    Raises:
+        ConfigError: an unknown format, or a configuration that the format cannot hold.
+        CheckpointError: a configuration that no original TensorFlow code computes.
+        FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
+    """
+    fit = fitted(state, format)
+    with replaced_files(folder) as new:
+        if format == "tensorflow":
+            _write_tensorflow(new, fit.state)
+            if tokenizer is not None:
+                tokenizer.save(new)
+        else:
+            _write_model(new, fit.state, tokenizer, folder.name, task=task if format == "albertine" else None)
+            if format == "albertine" and fit.state.head is not None and task is None:
+                write_json(new / TASK_FILE, _task_values(fit.state, fit.state.head))
+        if check is not None:
+            check(new, fit.state)
+    return fit
+
+
+def _write_model(
+    folder: Path,
+    state: ModelState,
+    tokenizer: Tokenizer | None,
+    name: str,
+    *,
+    task: Mapping[str, object] | None,
+) -> None:
+    if state.pooling is not None:
+        write_sentence_transformers(folder, state.pooling, state.tensors, hidden_size=state.config.hidden_size)
+    tensors = {name: tensor for name, tensor in state.tensors.items() if not name.startswith("pooling.")}
+    config, kind = state.config, model_type(state.config)
+    names = file_names(tensors, config, kind)
+    write_model_files(
+        folder,
+        config=config_to_json(config) | _class_of(state, kind),
+        tensors={names[name]: tensor for name, tensor in tensors.items()},
+        tokenizer=tokenizer,
+        task=task,
+        manifest=encoder_manifest(),
+        card=encoder_card(config, name),
+    )
+
+
+def _write_tensorflow(folder: Path, state: ModelState) -> None:
+    layout = google_layout(state.config)
+    files = _GOOGLE_FILES[layout]
+    places = google_places(state.tensors, state.config, layout)
+    write_json(folder / files.config, google_config(state.config, layout))
+    write_bundle(
+        folder / files.prefix,
+        {
+            place.name: state.tensors[name].t() if place.transposed else state.tensors[name]
+            for name, place in places.items()
+        },
+    )
+    write_checkpoint_state(folder / files.prefix)
+
+
+def _class_of(state: ModelState, kind: ModelType) -> dict[str, object]:
+    """Name the class of transformers that the tensors make up, as its own folders do."""
+    if kind == "albertine":
+        return {}
+    if state.head is not None:
+        return head_config(state.head, kind)
+    has_words = any(name.startswith(MASKED_WORD_HEAD) for name in state.tensors)
+    has_pair = any(name.startswith(PAIR_HEAD) for name in state.tensors)
+    suffix = "ForPreTraining" if has_words and has_pair else "ForMaskedLM" if has_words else "Model"
+    return {"architectures": [kind.capitalize() + suffix]}
+
+
+def _task_values(state: ModelState, head: TaskHead) -> dict[str, object]:
+    """Return task.json of a head that came from elsewhere: what is known of it."""
+    return {
+        "schema_version": TASK_SCHEMA_VERSION,
+        "task": head.task,
+        "labels": list(head.labels),
+        "max_length": state.config.max_position_embeddings,
+    }
