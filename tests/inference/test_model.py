@@ -11,9 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from albertine.checkpoints.native import write_model_folder
+from albertine.checkpoints.writing import save_encoder
 from albertine.errors import CheckpointError, ConfigError, DataError, UserError
-from albertine.inference.folder import folder_config
 from albertine.inference.model import Model, load
 from albertine.models.bag_of_words import BagOfWords
 from albertine.models.body import BodyConfig
@@ -23,7 +22,7 @@ from albertine.models.recurrent import RecurrentConfig
 from albertine.models.word_vectors import WordVectorsConfig
 from albertine.records import Example
 from albertine.tasks.task import TaskConfig
-from albertine.tasks.text_classification import TASK
+from albertine.tasks.text_classification import TASK, Classifier
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 
 TEXTS = [
@@ -175,21 +174,14 @@ def test_a_model_of_pairs_answers_pairs_and_refuses_single_texts(tokenizer: Toke
 
 def test_a_folder_of_an_encoder_without_a_task_says_what_to_do(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = trained("albert", tokenizer)
-    write_model_folder(
-        tmp_path / "encoder",
-        config=folder_config(model.config, CONFIG),
-        tensors={"weight": torch.zeros(3)},
-        tokenizer=tokenizer,
-        task=None,
-        manifest={},
-        card="",
-    )
+    assert isinstance(model.learnt, Classifier)
+    save_encoder(model.learnt.body, tokenizer, tmp_path / "encoder")
     with pytest.raises(UserError, match="albertine finetune text-classification"):
         load(tmp_path / "encoder")
 
 
 def test_a_missing_folder_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no such model folder"):
+    with pytest.raises(CheckpointError, match="there is no such folder"):
         load(tmp_path / "nowhere")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from albertine.checkpoints.adapting import with_activation
+from albertine.checkpoints.archives import is_archive
 from albertine.checkpoints.fitting import TargetFormat
 from albertine.checkpoints.load import OpenedState, open_state
 from albertine.checkpoints.report import listed
@@ -20,7 +23,8 @@ from albertine.checkpoints.state import ModelState
 from albertine.checkpoints.verification import Verification
 from albertine.checkpoints.verify import DEFAULT_TOLERANCE, compare_states
 from albertine.checkpoints.writing import save_state
-from albertine.errors import ConfigError, FailureError, unknown_name
+from albertine.errors import ConfigError, FailureError, UserError, unknown_name
+from albertine.models.config import EncoderConfig
 from albertine.models.pooling import PoolingMode, SentencePooling
 
 __all__ = ["Conversion", "convert"]
@@ -28,6 +32,7 @@ __all__ = ["Conversion", "convert"]
 _LOG = logging.getLogger("albertine")
 
 SCHEMA_VERSION = 1
+_NEW = "Name a new folder"
 _ACTIVATIONS: dict[str, Literal["gelu", "gelu_tanh"]] = {"erf": "gelu", "tanh": "gelu_tanh"}
 
 
@@ -103,7 +108,7 @@ def convert(
             with the erf form the question must be answered: tanh makes it another function (outputs move by about
             1e-3), erf keeps the function for Albertine through a note that Google's code does not read.
         share: make an ALBERT of a BERT, as a start for training: its blocks averaged, or those of one layer.
-        groups: of an ALBERT made by `share`.
+        groups: of an ALBERT made by `share`, and of nothing else.
         unshare: make a BERT of an ALBERT: every layer gets its copy of the shared block, outputs stay.
         pooling: how a text's vector is made, for a sentence-transformers target whose source does not say it.
         allow_pickle: read weights that are a pickle, with a restricted loader, where there are no others.
@@ -116,7 +121,9 @@ def convert(
         CheckpointError: the source cannot be opened.
         FailureError: the result differs from the source, and was not kept; or the disk is full.
     """
-    _check(source, target, to=to, activation=activation, share=share, unshare=unshare, pooling=pooling)
+    _check(to=to, activation=activation, share=share, groups=groups, unshare=unshare, pooling=pooling)
+    _check_tolerance(tolerance)
+    _check_target(source, Path(target))
     opened = open_state(source, allow_pickle=allow_pickle)
     state, notes = opened.state, []
     expected = opened.state
@@ -124,18 +131,20 @@ def convert(
         state = unshared(state)
         notes.append(f"unshared: {state.config.num_hidden_layers} layers with weights of their own, the same outputs")
     if share is not None:
-        expected = state = shared(state, groups=groups, method=share)
+        expected = state = _shared(state, groups, share)
         how = "averaged" if share == "average" else f"taken from layer {share}"
         where = "" if groups == 1 else f" of each of {groups} groups"
         notes.append(f"shared: the blocks {how}{where}, a start for training")
-    state, changed = _with_activation(state, to, activation)
-    if changed:
-        notes.append(changed)
-        expected = state
-    if pooling is not None:
-        expected = state = _with_pooling(state, pooling)
-    if share is not None or changed:
+    form = _other_activation(state.config, to, activation)
+    if form is not None:
+        state, expected = with_activation(state, form), with_activation(expected, form)
+        notes.append(f"the activation is now the {activation} form of GELU, and was the other one")
+    if share is not None or form is not None:
         notes.append("outputs are those of the changed model, no longer the source's")
+    if to == "tensorflow" and state.config.hidden_act == "gelu":
+        notes.append("the erf form of GELU stands in a note that Google's code does not read: it computes the tanh form")
+    if pooling is not None:
+        state = _with_pooling(state, pooling)
     checked: list[Verification] = []
     written = save_state(
         state,
@@ -158,16 +167,15 @@ def convert(
 
 
 def _check(
-    source: str | Path,
-    target: str | Path,
     *,
     to: str,
     activation: str | None,
     share: str | int | None,
+    groups: int,
     unshare: bool,
     pooling: str | None,
 ) -> None:
-    """Refuse what cannot be meant, before anything is read."""
+    """Refuse options that cannot be meant, before anything is read."""
     if to not in get_args(TargetFormat):
         raise unknown_name("format", to, get_args(TargetFormat), where="to")
     if activation is not None and activation not in _ACTIVATIONS:
@@ -178,23 +186,68 @@ def _check(
         raise ConfigError(
             "this is no way to share layers", where="share", received=share, allowed="average, or a layer's number"
         )
+    if share is None and groups != 1:
+        raise ConfigError(
+            "groups are made where layers are shared",
+            where="groups",
+            received=groups,
+            next_step="Say too how: --share average, or the number of a layer",
+        )
     if pooling is not None and to != "sentence-transformers":
         raise ConfigError(
             "only a sentence-transformers folder has a place for a pooling", where="pooling", received=f"to {to}"
         )
-    if Path(source).exists() and Path(target).exists() and Path(source).resolve() == Path(target).resolve():
+
+
+def _check_tolerance(tolerance: float) -> None:
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ConfigError("not a tolerance", where="tolerance", received=tolerance, allowed="a number, 0 or more")
+
+
+def _check_target(source: str | Path, target: Path) -> None:
+    """Refuse a place that nothing can or should be written to, before anything is read."""
+    if target.exists() and not target.is_dir():
         raise ConfigError(
-            "source and target are the same folder",
+            "the target is a folder, and a file stands there", where="target", received=str(target), next_step=_NEW
+        )
+    # The nearest folder that exists: what lies between it and the target is made.
+    ground = next((place for place in (target, *target.parents) if place.exists()), target)
+    if not ground.is_dir() or not os.access(ground, os.W_OK | os.X_OK):
+        raise ConfigError(
+            "no folder can be made here" if ground.is_dir() else "this is a file, and no folder can be made in it",
+            where=str(ground),
+            received=f"the target {target}",
+            next_step="Choose another place for the target",
+        )
+    origin = Path(source)
+    if is_archive(origin) or not (origin.exists() or origin.with_name(f"{origin.name}.index").exists()):
+        return  # nothing in it is written over
+    folder = (origin if origin.is_dir() else origin.parent).resolve()
+    if target.resolve().is_relative_to(folder):
+        same = target.resolve() == folder
+        raise ConfigError(
+            "source and target are the same folder" if same else "the target lies inside the source",
             where="target",
             received=str(target),
-            next_step="Name a new folder",
+            next_step=_NEW,
         )
 
 
-def _with_activation(state: ModelState, to: str, activation: str | None) -> tuple[ModelState, str | None]:
-    """Answer the question of the activation; return what it changed, None where the function stays."""
-    own = state.config.hidden_act
-    if to == "tensorflow" and own == "gelu" and activation is None:
+def _shared(state: ModelState, groups: int, method: Literal["average"] | int) -> ModelState:
+    try:
+        return shared(state, groups=groups, method=method)
+    except ConfigError as error:  # by the names that this function's arguments have
+        where = "share" if error.where == "method" else error.where
+        raise ConfigError(
+            error.what, where=where, received=error.received, allowed=error.allowed, next_step=error.next_step
+        ) from error
+
+
+def _other_activation(config: EncoderConfig, to: str, wanted: str | None) -> Literal["gelu", "gelu_tanh"] | None:
+    """Return the activation that the model is to get; None where it keeps its own."""
+    if wanted is not None:
+        return None if config.hidden_act == _ACTIVATIONS[wanted] else _ACTIVATIONS[wanted]
+    if to == "tensorflow" and config.hidden_act == "gelu":
         raise ConfigError(
             "Google's code computes the tanh form of GELU only, and this model has the erf form",
             where="activation",
@@ -203,10 +256,7 @@ def _with_activation(state: ModelState, to: str, activation: str | None) -> tupl
             "erf: Albertine goes on computing the erf form, Google's code the tanh form",
             next_step="Repeat with --activation tanh or --activation erf",
         )
-    if activation is None or own == _ACTIVATIONS[activation]:
-        return state, None
-    changed = with_activation(state, _ACTIVATIONS[activation])
-    return changed, f"the activation is now the {activation} form of GELU, and was the other one"
+    return None
 
 
 def _with_pooling(state: ModelState, mode: PoolingMode) -> ModelState:
@@ -232,10 +282,9 @@ def _checker(
     """Return what opens the folder that was written, and refuses it where it is another model."""
 
     def check(folder: Path, written: ModelState) -> None:
-        again = open_state(folder)
-        _refuse_other_weights(written, again.state, names[1])
+        again = _reopened(folder, names[1])
         result = compare_states(
-            expected,
+            replace(expected, head=written.head, pooling=written.pooling),
             again.state,
             tokenizers=(opened.tokenizer, again.tokenizer),
             texts=texts,
@@ -243,26 +292,51 @@ def _checker(
             names=names,
         )
         checked.append(result)
-        if not result.passed:
+        if wrong := (*_not_as_written(written, again.state), *_disagreements(result)):
+            _LOG.warning("what was written, compared with the source:\n%s", result.render())
             raise FailureError(
-                f"what was written is another model than the source, and was not kept:\n{result.render()}\n",
+                "what was written is not what was to be written, and was not kept",
                 where=names[1],
+                received="; ".join(wrong),
                 next_step="Convert without --verify to look at it, and report this with both configurations",
             )
 
     return check
 
 
-def _refuse_other_weights(written: ModelState, again: ModelState, where: str) -> None:
-    """Refuse a folder whose weights are not, bit for bit, those that were to be written."""
+def _reopened(folder: Path, target: str) -> OpenedState:
+    """Open what was written, under a name that nobody is to see."""
+    try:
+        return open_state(folder, quiet=True)
+    except UserError as error:  # whose file it is, and whose fault
+        raise FailureError(
+            f"what was written cannot be opened again, and was not kept: {error.what}",
+            where=target,
+            received=error.received,
+            next_step="Report this with the source's configuration",
+        ) from error
+
+
+def _not_as_written(written: ModelState, again: ModelState) -> list[str]:
+    """Say in what a folder differs from what was to be written: bits of the weights, or what stands beside them."""
     wrong = [name for name, tensor in written.tensors.items() if not _same(tensor, again.tensors.get(name))]
     wrong += sorted(set(again.tensors) - set(written.tensors))
-    if wrong:
-        raise FailureError(
-            f"{len(wrong)} of {len(written.tensors)} tensors do not come back as they were written: {listed(wrong)}",
-            where=where,
-            next_step="Check the disk, and report this with both configurations",
-        )
+    found = [f"{len(wrong)} of {len(written.tensors)} tensors: {listed(wrong)}"] if wrong else []
+    parts = {
+        "configuration": written.config == again.config,
+        "task and labels": written.head == again.head,
+        "sentence pooling": written.pooling == again.pooling,
+    }
+    return found + [f"another {name}" for name, equal in parts.items() if not equal]
+
+
+def _disagreements(result: Verification) -> list[str]:
+    """Say in which outputs the two models are further apart than was allowed."""
+    wrong = [output for output in result.outputs if not output.within]
+    found = [f"{one.name}: {one.detail if one.largest is None else f'{one.largest:.2g} apart'}" for one in wrong]
+    if result.tokenizer_difference is not None:
+        found.append(f"the tokenizers differ: {result.tokenizer_difference}")
+    return found
 
 
 def _same(tensor: Tensor, other: Tensor | None) -> bool:

@@ -9,7 +9,7 @@ from albertine.checkpoints.adapting import with_identity_projection, with_tied_w
 from albertine.checkpoints.google.config import google_layout
 from albertine.checkpoints.huggingface import differences, model_type
 from albertine.checkpoints.names import MASKED_WORD_HEAD, PAIR_HEAD, POOLER
-from albertine.checkpoints.state import HEAD_MODULES, ModelState
+from albertine.checkpoints.state import HEAD_MODULES, ModelState, TaskHead
 from albertine.errors import ConfigError, unknown_name
 from albertine.models.pooling import SentencePooling
 
@@ -98,6 +98,7 @@ def _for_tensorflow(state: ModelState) -> Fitted:
         notes.append(_NO_POOLING)
     if adapted.head is not None:
         notes.append(f"the labels are left out, a TensorFlow checkpoint has no place for them: {_first(adapted)}")
+        adapted = replace(adapted, head=_numbered(adapted.head))
     google_layout(adapted.config)  # raises where there is none
     return Fitted(state=adapted, notes=tuple(notes))
 
@@ -122,6 +123,13 @@ def _without(state: ModelState, *parts: str) -> tuple[ModelState, tuple[str, ...
     dropped = tuple(name for name in state.tensors if name.startswith(parts))
     kept = {name: tensor for name, tensor in state.tensors.items() if not name.startswith(parts)}
     return replace(state, tensors=kept), dropped
+
+
+def _numbered(head: TaskHead) -> TaskHead:
+    """Return the head with the labels under which it will be read back."""
+    if head.module == "qa_outputs":
+        return head
+    return replace(head, labels=tuple(f"LABEL_{index}" for index in range(len(head.labels))))
 
 
 def _first(state: ModelState) -> str:

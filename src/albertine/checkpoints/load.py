@@ -199,8 +199,12 @@ def open_state(name_or_folder: str | Path, *, allow_pickle: bool = False) -> Ope
         )
 
 
-def preset_asked_for(name_or_folder: str | Path) -> str | None:
+def preset_asked_for(name_or_folder: str | Path, *, say_random: bool = True) -> str | None:
     """Return the preset that is meant, or None where it is something to open.
+
+    Args:
+        name_or_folder: what the user named.
+        say_random: warn where a bare name stands for random weights.
 
     Raises:
         ConfigError: a bare name that is neither a folder nor a preset.
@@ -213,7 +217,7 @@ def preset_asked_for(name_or_folder: str | Path) -> str | None:
     if bare not in preset_names():
         kind = "preset" if bare != name else "encoder: neither a folder nor a preset"
         raise unknown_name(kind, bare, preset_names())
-    if bare == name:
+    if bare == name and say_random:
         _LOG.warning("%s is an architecture: its weights are random. Say %s%s to mean that", name, PRESET_PREFIX, name)
     return bare
 

@@ -23,6 +23,7 @@ __all__ = ["EncoderState", "Match", "encoder_state", "fill", "match", "read_plac
 
 _OPTIONAL = (POOLER, MASKED_WORD_HEAD, PAIR_HEAD)
 """Parts without which an encoder is still one."""
+_HEAD_NAMES = {MASKED_WORD_HEAD: "masked-word head", PAIR_HEAD: "sentence-pair head"}
 _DECODER = f"{MASKED_WORD_HEAD}decoder.weight"
 
 
@@ -126,12 +127,17 @@ def encoder_state(
         if heads and PAIR_HEAD not in absent:
             absent.append(PAIR_HEAD)
             notes = (*notes, "the pair head is left out, because it stands on the pooler")
+    # A head of which nothing is there is no damage: most models have none of the two.
+    without = {head for head in (MASKED_WORD_HEAD, PAIR_HEAD) if not _has_some(head, found)}
     known = {name for name, known in found.extra.items() if LAYOUTS[read.layout].is_known_extra(known)}
     return EncoderState(
         config=config,
         places={name: place for name, place in found.found.items() if not name.startswith(tuple(absent))},
         report=LoadReport(
-            missing=tuple(sorted(found.missing.values())),
+            missing=tuple(
+                sorted(place for name, place in found.missing.items() if not name.startswith(tuple(without)))
+            ),
+            absent=tuple(_HEAD_NAMES[head] for head in sorted(without)) if heads else (),
             unexpected=tuple(sorted(set(found.extra) - known)),
             unused=tuple(sorted(known)),
             reshaped=tuple(found.reshaped.values()),
@@ -183,6 +189,10 @@ def fill(
     state = {name: read_placed(source, place, dtype).to(device) for name, place in places.items()}
     module.load_state_dict(state, assign=True)
     module.eval()
+
+
+def _has_some(part: str, found: Match) -> bool:
+    return any(name.startswith(part) for name in (*found.found, *found.reshaped))
 
 
 def _take_decoder(found: Match, source: TensorSource, layout: LayoutName) -> bool:

@@ -32,12 +32,26 @@ from albertine.checkpoints.tensors import INDEX_FILE, WEIGHTS_FILE, find_weights
 from albertine.errors import CheckpointError, TokenizerError
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 
-__all__ = ["Checkpoint", "FormatName", "open_checkpoint"]
+__all__ = ["Checkpoint", "FormatName", "checkpoint_files", "open_checkpoint"]
 
 _LOG = logging.getLogger("albertine")
 
 FormatName = Literal["albertine", "huggingface", "tensorflow", "sentence-transformers"]
 
+_FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    KERAS_FILE,
+    CONFIG_FILE,
+    "vocab.txt",
+    "*.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "modules.json",
+    "*_Pooling/config.json",
+    "*_Transformer/*",
+)
+"""What a model folder may consist of, as far as an encoder and its tokenizer depend on it."""
 _TOKENIZER_FILES = ("tokenizer.json", "*vocab*.txt", "*.model")
 
 
@@ -136,6 +150,23 @@ def open_checkpoint(name: str | Path, *, allow_pickle: bool = False) -> Iterator
         if is_archive(path):
             path = stack.enter_context(unpacked(path))
         yield _open(path, str(name), allow_pickle=allow_pickle)
+
+
+def checkpoint_files(path: Path) -> tuple[Path, ...]:
+    """Return the files that opening a path depends on, sorted; empty where there is nothing to open.
+
+    Raises:
+        CheckpointError: several TensorFlow checkpoints, of which nothing says which one is meant.
+    """
+    if is_archive(path):
+        return (path,)
+    google = find_google(path)
+    found = set() if google is None else {*google.configs, *google.tokenizer_files}
+    if google is not None:
+        found |= {one for one in google.prefix.parent.glob(f"{google.prefix.name}.*") if one.suffix != ".meta"}
+    if path.is_dir():
+        found |= {one for pattern in _FILES for one in path.glob(pattern)}
+    return tuple(sorted(one for one in found if one.is_file()))
 
 
 def _open(path: Path, shown: str, *, allow_pickle: bool) -> Checkpoint:

@@ -39,6 +39,8 @@ class LoadReport:
 
     missing: tuple[str, ...] = ()
     """Tensors that the configuration asks for and the file lacks (a part without which the model still works)."""
+    absent: tuple[str, ...] = ()
+    """Heads that were asked for and of which the file has nothing: it is a model without them."""
     unexpected: tuple[str, ...] = ()
     """Tensors that nothing in the model corresponds to, and whose purpose is not known."""
     unused: tuple[str, ...] = ()
@@ -76,7 +78,9 @@ class LoadReport:
         """
         for line in self.lines():
             _LOG.warning("%s: %s", where, line)
+        if self.absent:
+            _LOG.info("%s: the file has no %s", where, ", no ".join(self.absent))
         if self.unused:
-            _LOG.info("%s: known tensors that were not asked for: %s", where, ", ".join(self.unused))
+            _LOG.info("%s: known tensors that were not asked for: %s", where, listed(self.unused))
         if self.ignored_keys:
-            _LOG.info("%s: known configuration keys without effect here: %s", where, ", ".join(self.ignored_keys))
+            _LOG.info("%s: known configuration keys without effect here: %s", where, listed(self.ignored_keys))

@@ -166,4 +166,5 @@ def _task_values(state: ModelState, head: TaskHead) -> dict[str, object]:
         "task": head.task,
         "labels": list(head.labels),
         "max_length": state.config.max_position_embeddings,
+        "pairs": None,
     }

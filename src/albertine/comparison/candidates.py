@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,9 +10,9 @@ from pathlib import Path
 
 from albertine import registry
 from albertine.catalogue import Catalogue
-from albertine.checkpoints.huggingface import config_from_json
+from albertine.checkpoints.opening import open_checkpoint
 from albertine.comparison.summary import CandidateInfo
-from albertine.errors import CheckpointError, ConfigError
+from albertine.errors import ConfigError
 from albertine.models.body import body_kind
 from albertine.models.config import EncoderConfig, pretraining_choices
 from albertine.training.candidates import Candidate, find_candidate
@@ -98,7 +97,7 @@ def _contestant(candidate: Candidate, texts: Catalogue) -> Contestant:
         return Contestant(info=info, source=candidate.name, candidate=candidate, lowercase=choices.lowercase)
     assert candidate.folder is not None, "a candidate is a baseline, a preset or a folder"
     folder = candidate.folder.resolve()
-    info = _encoder_info(folder.name, _folder_config(folder), "candidate.pretrained", texts)
+    info = _encoder_info(folder.name, _checkpoint_config(folder), "candidate.pretrained", texts)
     return Contestant(info=info, source=str(folder), candidate=candidate)
 
 
@@ -114,21 +113,9 @@ def _encoder_info(name: str, config: EncoderConfig, weights: str, texts: Catalog
     return CandidateInfo(name=name, kind=body_kind(config), description=description)
 
 
-def _folder_config(folder: Path) -> EncoderConfig:
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            "the folder has no config.json",
-            where=str(folder),
-            next_step="Give the folder of an encoder, or preset:NAME for random weights",
-        ) from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"the file is damaged ({error})", where=str(path), next_step="Copy it again") from error
-    if not isinstance(values, dict):
-        raise CheckpointError("the file holds no configuration", where=str(path), received=type(values).__name__)
-    return config_from_json(values, where=str(path)).config
+def _checkpoint_config(path: Path) -> EncoderConfig:
+    with open_checkpoint(path) as opened:
+        return opened.read.config
 
 
 def _renamed(one: Contestant) -> Contestant:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from albertine.checkpoints.huggingface import ENCODER_BODY, config_from_json, config_to_json, model_type
 from albertine.checkpoints.huggingface_heads import head_config
-from albertine.checkpoints.matching import fill
+from albertine.checkpoints.matching import encoder_state, fill
 from albertine.checkpoints.names import ENCODER_PREFIX, Place, file_names
 from albertine.checkpoints.native import FolderContents
+from albertine.checkpoints.opening import Checkpoint
 from albertine.checkpoints.state import HEAD_MODULES, TaskHead
 from albertine.errors import CheckpointError
 from albertine.models.body import AnyConfig, BodyConfig, config_from_dict, config_to_dict
 from albertine.models.config import EncoderConfig
 from albertine.tasks.task import Task, TaskConfig
 
-__all__ = ["baseline_name", "folder_config", "folder_tensors", "read_config", "restored_module"]
+__all__ = ["baseline_name", "folder_config", "folder_tensors", "module_of_checkpoint", "read_config", "restored_module"]
 
 _BODY = "body."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundModule:
+    """A task's module, and what its encoder turned out to be."""
+
+    module: nn.Module
+    config: EncoderConfig
 
 
 def folder_config(config: AnyConfig, task_config: TaskConfig) -> dict[str, object]:
@@ -95,6 +105,24 @@ def restored_module(task: Task, task_config: TaskConfig, config: BodyConfig, con
     places = {name: Place(name=in_file) for name, in_file in names.items()}
     fill(module, contents.source, places, device=torch.device("cpu"))
     return module
+
+
+def module_of_checkpoint(task: Task, task_config: TaskConfig, opened: Checkpoint, head: TaskHead) -> FoundModule:
+    """Build the task's module with the weights of a model that another program fine-tuned, in fp32 on the CPU.
+
+    Raises:
+        CheckpointError: a tensor is missing or of another shape.
+    """
+    found = encoder_state(opened.source, opened.read, heads=False, task_head=head, where=opened.shown)
+    with torch.device("meta"):
+        module = task.build(found.config, task_config)
+    places = {
+        _BODY + name.removeprefix(ENCODER_PREFIX) if name.startswith(ENCODER_PREFIX) else name: place
+        for name, place in found.places.items()
+    }
+    fill(module, opened.source, places, device=torch.device("cpu"))
+    opened.log(found.report)
+    return FoundModule(module=module, config=found.config)
 
 
 def _file_names(names: Iterable[str], config: AnyConfig) -> dict[str, str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from albertine.checkpoints.load import PRESET_PREFIX
-from albertine.checkpoints.native import FolderContents, read_model_folder
-from albertine.checkpoints.source import read_all
-from albertine.errors import unknown_name
+from albertine.checkpoints.load import preset_asked_for
+from albertine.checkpoints.matching import encoder_state
+from albertine.checkpoints.native import TASK_FILE, FolderContents, read_model_folder
+from albertine.checkpoints.opening import open_checkpoint
+from albertine.checkpoints.source import TensorSource, read_all
 from albertine.inference.folder import read_config
 from albertine.models.bag_of_words import BagOfWords
 from albertine.models.body import AnyConfig, body_flops_per_token, body_parameters, config_to_dict
-from albertine.models.config import EncoderConfig, ParameterCount, preset_names
+from albertine.models.config import EncoderConfig, ParameterCount
 from albertine.models.ngrams import BagOfWordsConfig
 
 __all__ = ["ModelInfo", "info"]
@@ -68,24 +69,29 @@ def info(name: str | Path) -> ModelInfo:
     """Say how large a model is.
 
     Args:
-        name: a preset (`preset:NAME` or its bare name) or a model folder.
+        name: a preset (`preset:NAME` or its bare name), a model folder, or anything else that `load_encoder` opens.
 
     Raises:
-        ConfigError: neither a preset nor a folder.
+        ConfigError: neither a preset nor something to open.
         CheckpointError: the folder cannot be read.
     """
     asked = str(name)
-    preset = asked.removeprefix(PRESET_PREFIX)
-    if not Path(asked).exists() and preset in preset_names():
+    preset = preset_asked_for(name, say_random=False)
+    if preset is not None:
         config = EncoderConfig.preset(preset)
         count = body_parameters(config)
         return _info(asked, config, count, count.unique * _FP32_BYTES)
-    if not Path(asked).exists():
-        raise unknown_name("preset or folder", preset, preset_names())
-    contents = read_model_folder(Path(asked))
-    read = read_config(contents)
-    stored = sum(entry.nbytes for entry in contents.source.entries.values())
-    return _info(asked, read, _folder_parameters(read, contents), stored)
+    if (Path(asked) / TASK_FILE).is_file():
+        contents = read_model_folder(Path(asked))
+        read = read_config(contents)
+        return _info(asked, read, _folder_parameters(read, contents), _stored(contents.source))
+    with open_checkpoint(name) as opened:
+        found = encoder_state(opened.source, opened.read, heads=False, where=opened.shown)
+        return _info(asked, found.config, body_parameters(found.config), _stored(opened.source))
+
+
+def _stored(source: TensorSource) -> int:
+    return sum(entry.nbytes for entry in source.entries.values())
 
 
 def _info(name: str, config: AnyConfig, parameters: ParameterCount, size: int) -> ModelInfo:

@@ -12,11 +12,19 @@ from torch import Tensor, nn
 
 from albertine import registry
 from albertine.checkpoints.huggingface import model_type
-from albertine.checkpoints.native import FolderContents, read_model_folder, write_model_folder
+from albertine.checkpoints.native import TASK_FILE, FolderContents, read_model_folder, write_model_folder
+from albertine.checkpoints.opening import open_checkpoint
 from albertine.checkpoints.source import read_all
 from albertine.errors import CheckpointError, ConfigError, UserError
 from albertine.inference.engine import Engine, EngineSettings
-from albertine.inference.folder import baseline_name, folder_config, folder_tensors, read_config, restored_module
+from albertine.inference.folder import (
+    baseline_name,
+    folder_config,
+    folder_tensors,
+    module_of_checkpoint,
+    read_config,
+    restored_module,
+)
 from albertine.inference.precision import Precision, choose_precision, with_reduced_weights
 from albertine.models.bag_of_words import BagOfWords
 from albertine.models.body import AnyConfig, body_parameters
@@ -186,10 +194,11 @@ def load(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     settings: EngineSettings | None = None,
 ) -> Model:
-    """Open a model folder, an encoder's with a task or a baseline's.
+    """Open a trained model: a model folder of ours, or a classifier that another program fine-tuned.
 
     Args:
-        folder: as `Model.save` or `albertine finetune` wrote it.
+        folder: as `Model.save` or `albertine finetune` wrote it; or whatever `load_encoder` opens, if it holds the
+            head of a task with it (transformers' ForSequenceClassification, Google's run_classifier).
         device: where to compute; a bag of words always does on the CPU.
         precision: of the matrix products; "auto" measures which is faster on this machine.
         settings: how the engine cuts its work.
@@ -200,13 +209,10 @@ def load(
         UserError: the folder holds an encoder without a task.
     """
     path = Path(folder)
+    if not (path / TASK_FILE).is_file():
+        return _load_checkpoint(folder, device=device, precision=precision, settings=settings)
     contents = read_model_folder(path)
-    if contents.task is None:
-        raise UserError(
-            "this folder holds an encoder, which has not been trained for a task",
-            where=str(path),
-            next_step=f"Fine-tune it first: albertine finetune text-classification DATA --encoder {path} --out FOLDER",
-        )
+    assert contents.task is not None, "task.json is there"
     task_config = TaskConfig.from_dict(contents.task, where=str(path / "task.json"))
     task = _task(task_config.task)
     config = read_config(contents)
@@ -232,6 +238,45 @@ def load(
         precision=precision,
         manifest=contents.manifest,
         card=_card(contents),
+        settings=settings,
+    )
+
+
+def _load_checkpoint(
+    name: str | Path,
+    *,
+    device: str,
+    precision: Literal["auto", "fp32", "bf16"],
+    settings: EngineSettings | None,
+) -> Model:
+    """Open a model that another program fine-tuned."""
+    with open_checkpoint(name) as opened:
+        head = opened.task_head()
+        if head is None:
+            raise UserError(
+                "this holds an encoder, which has not been trained for a task",
+                where=str(name),
+                next_step=f"Fine-tune it first: albertine finetune text-classification DATA --encoder {name} "
+                "--out FOLDER",
+            )
+        task = _task(head.task)
+        longest = opened.read.config.max_position_embeddings
+        task_config = TaskConfig(task=head.task, labels=head.labels, max_length=longest, pairs=None)
+        found = module_of_checkpoint(task, task_config, opened, head)
+        tokenizer = opened.tokenizer()
+    if tokenizer is None:
+        raise CheckpointError(
+            "this model has no tokenizer, so it reads no texts",
+            where=str(name),
+            next_step="Put its tokenizer's files beside the weights",
+        )
+    return Model(
+        found.module.to(_usable(device)),
+        config=found.config,
+        tokenizer=tokenizer,
+        task=task,
+        task_config=task_config,
+        precision=precision,
         settings=settings,
     )
 

@@ -49,8 +49,8 @@ class TaskConfig:
     """Every label; a label's index is its column in the model's outputs."""
     max_length: int | None = None
     """Tokens a text is cut to, special tokens included; None for models that read texts whole."""
-    pairs: bool = False
-    """True where an input is two texts."""
+    pairs: bool | None = False
+    """True where an input is two texts; None where that is not known, as of a head that another program trained."""
     class_weights: tuple[float, ...] | None = None
     """What a training example of each label counted; None where all counted alike."""
     main_metric: str | None = None
@@ -135,7 +135,7 @@ _FIELD_TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
     "task": ((str,), ()),
     "labels": ((list, tuple), (str,)),
     "max_length": ((int, type(None)), ()),
-    "pairs": ((bool,), ()),
+    "pairs": ((bool, type(None)), ()),
     "class_weights": ((list, tuple, type(None)), (float, int)),
     "main_metric": ((str, type(None)), ()),
     "temperature": ((float, int, type(None)), ()),

@@ -180,7 +180,8 @@ def check_inputs(examples: Sequence[Example], task_config: TaskConfig) -> None:
     Raises:
         DataError: pairs where it reads single texts, or the other way round.
     """
-    _check_pairs(examples, task_config.pairs)
+    if examples:
+        _reads_pairs(examples, task_config)
 
 
 def encode(tokenizer: Tokenizer, examples: Sequence[Example], task_config: TaskConfig) -> EncodedExamples:
@@ -189,13 +190,13 @@ def encode(tokenizer: Tokenizer, examples: Sequence[Example], task_config: TaskC
     Raises:
         DataError: a label that the task does not know, or pairs where it has single texts, or the other way round.
     """
-    check_inputs(examples, task_config)
+    pairs = bool(examples) and _reads_pairs(examples, task_config)
     indices: list[int] | None = None
     if examples and all(example.label is not None for example in examples):
         indices = label_indices(examples, task_config.labels).tolist()
     tokens = tokenizer.tokenize(
         [example.text for example in examples],
-        [example.text_pair or "" for example in examples] if task_config.pairs else None,
+        [example.text_pair or "" for example in examples] if pairs else None,
         max_length=task_config.max_length,
         offsets=False,
     )
@@ -285,6 +286,14 @@ def _sorted_labels(examples: Sequence[Example]) -> tuple[str, ...]:
     if all(re.fullmatch(r"-?[0-9]+", label) for label in found):
         return tuple(sorted(found, key=lambda label: (int(label), label)))
     return tuple(sorted(found))
+
+
+def _reads_pairs(examples: Sequence[Example], task_config: TaskConfig) -> bool:
+    """Say whether these inputs are pairs: as the model was trained, or as they come where that is not known."""
+    if task_config.pairs is None:
+        return _has_pairs(examples)
+    _check_pairs(examples, task_config.pairs)
+    return task_config.pairs
 
 
 def _has_pairs(examples: Sequence[Example]) -> bool:

@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from albertine import registry
+from albertine.checkpoints.hub import HUB_PREFIX, fetch
 from albertine.checkpoints.load import load_encoder
+from albertine.checkpoints.opening import checkpoint_files
 from albertine.errors import ConfigError, TokenizerError, unknown_name
 from albertine.files import sha256
 from albertine.models.baseline import Baseline
@@ -37,9 +39,6 @@ __all__ = [
 logger = logging.getLogger("albertine")
 
 PRESET = "preset:"
-
-_READ = ("*.safetensors", "config.json", "vocab.txt", "spiece.model", "tokenizer.json", "tokenizer_config.json")
-"""What is read of an encoder's folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +67,7 @@ class Candidate:
         """Return what identifies it: its name, and the hashes of its weights and its tokenizer where it has some."""
         if self.folder is None:
             return {"name": self.shown}
-        read = sorted(path for pattern in _READ for path in self.folder.glob(pattern))
-        return {"name": self.shown, "sha256": {path.name: sha256(path) for path in read}}
+        return {"name": self.shown, "sha256": {path.name: sha256(path) for path in checkpoint_files(self.folder)}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +81,9 @@ class Prepared:
 
 
 def find_candidate(name: str | Path) -> Candidate:
-    """Tell what a name stands for: a baseline, a preset (`preset:NAME` or the bare name), or a folder.
+    """Tell what a name stands for: a baseline, a preset (`preset:NAME` or the bare name), or a pretrained encoder.
+
+    A pretrained encoder is whatever `load_encoder` opens; `hub:ORGANISATION/NAME` downloads.
 
     Raises:
         ConfigError: none of them.
@@ -99,7 +99,9 @@ def find_candidate(name: str | Path) -> Candidate:
         if preset not in preset_names():
             raise unknown_name("preset", preset, preset_names())
         return Candidate(name=text, preset=preset)
-    if Path(text).is_dir():
+    if text.startswith(HUB_PREFIX):
+        return Candidate(name=text, folder=fetch(text))
+    if Path(text).is_dir() or checkpoint_files(Path(text)):
         return Candidate(name=text, folder=Path(text))
     if text in preset_names():
         logger.warning(
