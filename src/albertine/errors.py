@@ -39,7 +39,7 @@ class AlbertineError(Exception):
         where: file, file:line or the path of a field.
         received: the value that was met.
         allowed: what would have been accepted.
-        next_step: what to do about it, a sentence without its full stop.
+        next_step: what to do about it, a sentence without its full stop; a question has its mark.
     """
 
     exit_code = 1
@@ -64,7 +64,7 @@ class AlbertineError(Exception):
         if allowed:
             parts.append(f"Allowed: {allowed}.")
         if next_step:
-            parts.append(f"{next_step}.")
+            parts.append(next_step if next_step.endswith("?") else f"{next_step}.")
         super().__init__(" ".join(parts).replace("\n", " "))
 
 
@@ -134,5 +134,5 @@ def unknown_name(kind: str, name: str, names: Iterable[str], *, where: str | Non
         where=where,
         received=repr(name),
         allowed=", ".join(known),
-        next_step=f"Did you mean {close!r}?".rstrip("?") if close else None,
+        next_step=f"Did you mean {close!r}?" if close else None,
     )

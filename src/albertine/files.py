@@ -7,8 +7,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,10 +16,19 @@ from albertine.errors import FailureError
 
 __all__ = ["atomic_folder", "atomic_path", "disk_errors", "sha256", "write_json", "write_text"]
 
+_IN_THE_WAY = {
+    errno.EEXIST: "something stands where a folder has to be made",
+    errno.ENOTDIR: "a file stands where a folder has to be",
+    errno.EISDIR: "a folder stands where the file is to be written",
+    errno.ELOOP: "this link leads in a circle",
+    errno.ENAMETOOLONG: "this name is too long",
+}
+"""What a place can be that is neither full nor forbidden."""
+
 
 @contextlib.contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden place into one clear line."""
+    """Turn a full disk, a forbidden place or something in the way into one clear line."""
     try:
         yield
     except OSError as error:
@@ -31,7 +40,16 @@ def disk_errors(target: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise FailureError(
-                "this place cannot be written to", where=str(target), next_step="Choose another folder with --out"
+                "this place cannot be written to",
+                where=str(target),
+                next_step="Choose another place, or ask for the right to write there",
+            ) from error
+        if error.errno in _IN_THE_WAY:
+            raise FailureError(
+                _IN_THE_WAY[error.errno],
+                where=str(target),
+                received=error.filename if error.errno in (errno.EEXIST, errno.ENOTDIR) else None,
+                next_step="Choose another place, or move away what stands there",
             ) from error
         raise
 
@@ -41,12 +59,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` and move it there when the block ends well; else remove it."""
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _beside(target)
+        temporary.touch(exist_ok=False)  # with the rights that the user's umask leaves
         try:
             yield temporary
-            temporary.chmod(0o644)
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(target)
@@ -59,10 +75,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target` and put it in its place when the block ends well; else remove it."""
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary = _beside(target)
+        temporary.mkdir()
         replaced = temporary.with_name(temporary.name + ".replaced")
         try:
-            temporary.chmod(0o755)
             yield temporary
             if target.exists():
                 target.rename(replaced)
@@ -74,6 +90,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    """Return a hidden name in the same folder that nothing else has."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}")
 
 
 def write_text(target: Path, text: str) -> None:

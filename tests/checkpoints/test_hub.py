@@ -36,6 +36,8 @@ UNWANTED = {
     "onnx/config.json",
     "checkpoint-500/model.safetensors",
     "2_Dense/custom.py",
+    "0_Transformer/modeling_custom.py",
+    "0_Transformer/optimizer.pt",
     "README.md",
     "data/train.json",
 }
@@ -155,6 +157,53 @@ def test_shards_are_downloaded(hub: Hub) -> None:
     assert hub.downloaded() == shards
 
 
+OLD = {
+    "modules.json",
+    "0_Transformer/config.json",
+    "0_Transformer/sentence_bert_config.json",
+    "0_Transformer/tokenizer.json",
+    "0_Transformer/tokenizer_config.json",
+    "0_Transformer/special_tokens_map.json",
+    "0_Transformer/added_tokens.json",
+    "0_Transformer/vocab.txt",
+    "0_Transformer/spiece.model",
+    "1_Pooling/config.json",
+}
+"""What a folder of sentence-transformers 0.x and 1.x holds, its weights aside."""
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"0_Transformer/model.safetensors"},
+        {"0_Transformer/model.safetensors.index.json", "0_Transformer/model-00001-of-00001.safetensors"},
+        {"0_Transformer/pytorch_model.bin"},
+        {"0_Transformer/pytorch_model.bin.index.json", "0_Transformer/pytorch_model-00001-of-00001.bin"},
+    ],
+    ids=["safetensors", "shards", "pickle", "pickled shards"],
+)
+def test_an_encoder_in_a_folder_of_its_own_comes_with_its_tokenizer(hub: Hub, weights: set[str]) -> None:
+    hub.files = OLD | weights | UNWANTED
+    safe = any(".safetensors" in name for name in weights)
+    assert fetch("hub:some/model", allow_pickle=not safe) == hub.cache
+    assert hub.downloaded() == OLD | weights
+
+
+@pytest.mark.parametrize("allow_pickle", [True, False])
+def test_a_pickled_layer_comes_with_safetensors_only_when_allowed(hub: Hub, allow_pickle: bool) -> None:
+    layers = {"2_Dense/config.json", "2_Dense/pytorch_model.bin"}
+    hub.files = {"config.json", "model.safetensors", "pytorch_model.bin", "1_Pooling/config.json"} | layers
+    fetch("hub:some/model", allow_pickle=allow_pickle)
+    wanted = hub.files - {"pytorch_model.bin"} - (set() if allow_pickle else {"2_Dense/pytorch_model.bin"})
+    assert hub.downloaded() == wanted
+
+
+def test_the_settings_of_every_architectures_transformer_are_downloaded(hub: Hub) -> None:
+    hub.files = {"config.json", "model.safetensors", "sentence_albert_config.json", "sentence_xlm-roberta_config.json"}
+    fetch("hub:some/model")
+    assert hub.downloaded() == hub.files
+
+
 def test_safetensors_come_before_pickles_even_where_those_are_allowed(hub: Hub) -> None:
     hub.files |= {"pytorch_model.bin"}
     fetch("hub:some/model", allow_pickle=True)
@@ -212,7 +261,9 @@ def test_offline_is_said(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         fetch("hub:some/model")
 
 
-@pytest.mark.parametrize("error", [ConnectionError("reset\nby peer"), TimeoutError(), RuntimeError("odd")])
+@pytest.mark.parametrize(
+    "error", [ConnectionError("reset\nby peer"), TimeoutError(), RuntimeError("odd"), OSError(" \n ")]
+)
 def test_a_broken_connection_is_said_in_one_line(hub: Hub, error: Exception) -> None:
     hub.error = error
     with pytest.raises(CheckpointError, match=f"download failed.*{type(error).__name__}"):

@@ -126,16 +126,33 @@ def test_architectures_are_a_list_of_names(names: object) -> None:
         read_head({"architectures": names}, shapes(), where=WHERE)
 
 
-@pytest.mark.parametrize("problem", ["regression", "multi_label_classification", "something"])
-def test_other_problems_are_refused_with_what_is_possible(problem: str) -> None:
-    with pytest.raises(CheckpointError, match=f"{problem}.*single_label_classification.*load_encoder"):
-        read_head(labelled(problem_type=problem), shapes(), where=WHERE)
+@pytest.mark.parametrize(
+    ("name", "problem"), [("regression", "regression"), ("multi_label_classification", "multi"), (None, "single")]
+)
+def test_what_the_scores_mean_comes_along(name: str | None, problem: str) -> None:
+    head = read_head(labelled(problem_type=name), shapes(), where=WHERE)
+    assert head is not None
+    assert head.problem == problem
+    written = head_config(head, "bert")["problem_type"]
+    assert written == (name or "single_label_classification")
+
+
+def test_another_problem_is_refused_with_what_is_possible() -> None:
+    with pytest.raises(CheckpointError, match=r"something.*single_label_classification.*load_encoder"):
+        read_head(labelled(problem_type="something"), shapes(), where=WHERE)
+
+
+def test_a_label_that_is_half_a_character_is_refused() -> None:
+    labels = {"0": "O", "1": "\ud800", **{str(index): f"L{index}" for index in range(2, 5)}}
+    with pytest.raises(CheckpointError, match="half a character"):
+        read_head({"architectures": ["BertForSequenceClassification"], "id2label": labels}, shapes(), where=WHERE)
 
 
 def test_one_label_is_regression() -> None:
     config: Config = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
-    with pytest.raises(CheckpointError, match="one label, which transformers reads as regression"):
-        read_head(config, shapes(rows=1), where=WHERE)
+    head = read_head(config, shapes(rows=1), where=WHERE)
+    assert head is not None
+    assert (head.problem, head.labels) == ("regression", ("LABEL_0",))
 
 
 @pytest.mark.parametrize("problem", [None, "single_label_classification"])

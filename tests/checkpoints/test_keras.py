@@ -10,8 +10,11 @@ labels, spans) was within 4e-6 of what those classes computed, and nothing was l
 from __future__ import annotations
 
 import builtins
+import os
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -236,7 +239,7 @@ def test_the_other_byte_order_is_read(tmp_path: Path) -> None:
 
 def test_large_weights_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_h5(tmp_path / "a.h5", small())
-    monkeypatch.setattr(keras, "_PIECE_BYTES", 5 * 29 * 4 + 1)
+    monkeypatch.setattr(keras, "PIECE_BYTES", 5 * 29 * 4 + 1)
     assert_opens(path, small())
 
 
@@ -259,6 +262,52 @@ def test_links_to_other_files_and_places_are_not_followed(tmp_path: Path) -> Non
             file["bert/elsewhere"] = link
         with pytest.raises(CheckpointError, match=r"elsewhere.*link.*not followed"):
             open_keras(path)
+
+
+@pytest.mark.parametrize("name", ["model_weights", "bert/elsewhere", "optimizer_weights/a"])
+@pytest.mark.parametrize("kind", ["external", "soft"])
+def test_a_link_is_refused_before_what_it_leads_to_is_looked_at(tmp_path: Path, name: str, kind: str) -> None:
+    other = write_h5(tmp_path / "other.h5", small())
+    path = write_h5(tmp_path / "a.h5", small())
+    with h5py.File(path, "a") as file:
+        file[name] = h5py.ExternalLink(str(other), "/") if kind == "external" else h5py.SoftLink("/bert")
+    if name.startswith("optimizer"):  # which is not looked at
+        assert_opens(path, small())
+        return
+    with pytest.raises(CheckpointError, match=rf"/{name}: this is a link.*not followed") as caught:
+        open_keras(path)
+    assert (str(other) in str(caught.value)) == (kind == "external")
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from albertine.checkpoints.keras import open_keras
+from albertine.errors import CheckpointError
+
+for path in sys.argv[1:]:
+    try:
+        open_keras(Path(path))
+    except CheckpointError as error:
+        print(error)
+"""
+
+
+def test_a_link_to_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    paths = []
+    for number, name in enumerate(("model_weights", "bert/elsewhere")):
+        paths.append(write_h5(tmp_path / f"{number}.h5", small()))
+        with h5py.File(paths[-1], "a") as file:
+            file[name] = h5py.ExternalLink(str(tmp_path / "pipe"), "/")
+    run = subprocess.run([sys.executable, "-c", OPEN, *paths], capture_output=True, text=True, check=True, timeout=300)
+    assert run.stdout.count(f"this is a link to {tmp_path / 'pipe'}, which is not followed") == 2
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tf_model.h5")
+    with pytest.raises(CheckpointError, match="a file is expected here"):
+        open_keras(tmp_path)
 
 
 def test_numbers_in_other_files_are_not_read(tmp_path: Path) -> None:

@@ -161,3 +161,96 @@ def test_a_file_in_the_place_of_the_folder_is_not_overwritten(tmp_path: Path) ->
     assert path.read_text(encoding="utf-8") == "mine"
     with pytest.raises(CheckpointError, match=r"no such model folder\. Received: a file"):
         read_model_folder(path)
+
+
+# --- what stands in the way
+
+
+def test_a_link_to_nothing_is_not_a_folder_to_write_to(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.symlink_to(tmp_path / "gone")
+    with pytest.raises(CheckpointError, match="where a link to nothing stands.*gone.*name another folder"):
+        write(folder)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_link_to_a_folder_is_that_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "model").symlink_to(tmp_path / "real", target_is_directory=True)
+    write(tmp_path / "model", 3.0)
+    assert (tmp_path / "model").is_symlink()
+    assert read_model_folder(tmp_path / "real").config["value"] == 3.0
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors", "manifest.json"])
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_folder_with_the_name_of_a_file_is_refused_before_anything_changes(
+    tmp_path: Path, name: str, ours: bool
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    if ours:
+        write(folder, 1.0, tokenizer=WordsOnly(), task={"task": "t"})
+        (folder / name).unlink()
+    (folder / name).mkdir()
+    before, there = snapshot(folder), sorted(folder.rglob("*"))
+    with pytest.raises(CheckpointError, match=f"{name}: a folder stands where a file of the model is to be"):
+        write(folder, 2.0)
+    assert snapshot(folder) == before
+    assert sorted(folder.rglob("*")) == there
+
+
+def write_with_pooling(folder: Path) -> None:
+    with native.replaced_files(folder) as new:
+        (new / "1_Pooling").mkdir()
+        for name in ("config.json", "manifest.json", "modules.json", "1_Pooling/config.json"):
+            (new / name).write_text("{}", encoding="utf-8")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_linked_folder_inside_is_refused_and_what_it_leads_to_stays(tmp_path: Path, exists: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    if exists:
+        (tmp_path / "elsewhere" / "config.json").write_text("theirs", encoding="utf-8")
+    write(tmp_path / "model", 1.0)
+    (tmp_path / "model" / "1_Pooling").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    before = snapshot(tmp_path)
+    with pytest.raises(CheckpointError, match="1_Pooling: a folder of the model is a link.*elsewhere"):
+        write_with_pooling(tmp_path / "model")
+    assert snapshot(tmp_path) == before
+    write(tmp_path / "model", 2.0)
+    assert snapshot(tmp_path / "elsewhere") == ({"config.json": b"theirs"} if exists else {})
+
+
+def test_a_file_in_the_place_of_a_folder_inside_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "model", 1.0)
+    (tmp_path / "model" / "1_Pooling").write_text("mine", encoding="utf-8")
+    before = snapshot(tmp_path)
+    with pytest.raises(CheckpointError, match="1_Pooling: a file stands where a folder of the model is to be"):
+        write_with_pooling(tmp_path / "model")
+    assert snapshot(tmp_path) == before
+
+
+def test_folders_that_become_empty_go_and_others_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_with_pooling(folder)
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "2_Dense" / "notes.txt").write_text("mine", encoding="utf-8")
+    write(folder, 2.0)
+    assert not (folder / "1_Pooling").exists()
+    assert [path.name for path in (folder / "2_Dense").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_model_is_private_where_the_umask_says_so(tmp_path: Path, exists: bool) -> None:
+    folder = tmp_path / "model"
+    before = os.umask(0o077)
+    try:
+        if exists:
+            folder.mkdir()
+        write(folder, tokenizer=WordsOnly())
+        write_with_pooling(folder)
+    finally:
+        os.umask(before)
+    assert [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077] == []

@@ -9,7 +9,7 @@ import pickle
 import random
 import struct
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import pytest
@@ -80,7 +80,7 @@ def test_a_copy_goes_into_memory_of_any_type_and_order(tmp_path: Path) -> None:
 @FORMATS
 def test_large_tensors_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archive: bool) -> None:
     path = write(tmp_path / "pytorch_model.bin", some_tensors(), archive=archive)
-    monkeypatch.setattr(pickles, "_PIECE_BYTES", 2 * 13 * 4 + 1)
+    monkeypatch.setattr(pickles, "PIECE_BYTES", 2 * 13 * 4 + 1)
     monkeypatch.setattr(pickles, "_REOPEN_BYTES", 100)
     assert_opens(path, some_tensors())
 
@@ -315,6 +315,79 @@ def test_a_hostile_length_of_an_old_file_is_refused_without_the_memory(tmp_path:
     path.write_bytes(path.read_bytes().replace(b"K\x25", b"\x8a\x07" + (1 << 50).to_bytes(7, "little")))
     with pytest.raises(CheckpointError, match="truncated or damaged"):
         open_pickle(path)
+
+
+@FORMATS
+@pytest.mark.parametrize("size", [3 << 20, 5 << 20])
+def test_a_pickle_longer_than_any_encoders_is_not_loaded(tmp_path: Path, archive: bool, size: int) -> None:
+    """Its objects could take many times the memory of its bytes."""
+    path = write(tmp_path / "a.bin", {"w": torch.ones(37), "note": "x" * size}, archive=archive)
+    if size < 4 << 20:
+        assert set(open_pickle(path).entries) == {"w"}
+        return
+    with pytest.raises(CheckpointError, match=r"names and shapes .* take more room.*up to 4,194,304 bytes"):
+        open_pickle(path)
+
+
+def test_the_numbers_of_an_old_file_may_be_longer_than_its_pickle(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.bin", {"w": torch.ones(1 << 20, 2)}, archive=False)
+    assert path.stat().st_size > 4 << 20
+    assert_opens(path, {"w": torch.ones(1 << 20, 2)})
+
+
+class Zeros:
+    """Asks for memory by its size, which the restricted loader gives."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (bytearray, (1 << 40,))
+
+
+@FORMATS
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_memory_by_its_size_is_not_given(tmp_path: Path, archive: bool, protocol: int) -> None:
+    path = tmp_path / "a.bin"
+    value = {"w": torch.ones(3), "x": Zeros()}
+    torch.save(value, path, pickle_protocol=protocol, _use_new_zipfile_serialization=archive)
+    with pytest.raises(CheckpointError, match=r"asks for \w+\.bytearray.*nothing of it was executed"):
+        open_pickle(path)
+
+
+@FORMATS
+def test_plain_values_beside_the_tensors_are_no_obstacle(tmp_path: Path, archive: bool) -> None:
+    values = {
+        "set": {1, 2},
+        "complex": 1j,
+        "bytes": b"\xff\x00",
+        "counter": Counter("abca"),
+        "size": torch.Size((3, 5)),
+    }
+    path = write(tmp_path / "a.pt", {"state_dict": some_tensors(), "dtype": torch.float16, **values}, archive=archive)
+    assert_opens(path, some_tensors())
+
+
+def test_an_archive_with_two_pickles_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(write(tmp_path / "a.bin", some_tensors()), "a") as archive:
+        archive.writestr("b/data.pkl", b"\x80\x02}.")
+    with pytest.raises(CheckpointError, match=r"several data\.pkl"):
+        open_pickle(tmp_path / "a.bin")
+
+
+def test_checksums_that_torch_was_told_to_leave_out_are_not_missed(tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = write(tmp_path / "a.bin", some_tensors())
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert_opens(path, some_tensors())
+
+
+def test_a_dictionary_whose_methods_were_replaced_is_damaged(tmp_path: Path) -> None:
+    """What a pickle sets on an ordered dictionary stands before the methods of its class."""
+    odd = OrderedDict(some_tensors())
+    odd.__dict__["values"] = torch.ones(3)
+    with pytest.raises(CheckpointError, match="truncated or damaged"):
+        open_pickle(write(tmp_path / "a.bin", odd))
 
 
 @FORMATS

@@ -13,7 +13,7 @@ from albertine.checkpoints.sentence_transformers import (
 )
 from albertine.checkpoints.tensors import write_tensors
 from albertine.errors import CheckpointError, ConfigError
-from albertine.models.pooling import DenseLayer, SentencePooling
+from albertine.models.pooling import DenseLayer, Prompt, SentencePooling, VectorUse
 
 OLD = "sentence_transformers.models."
 NEW = {
@@ -85,7 +85,8 @@ def test_a_folder_of_a_new_version_is_read(tmp_path: Path) -> None:
     dense(tmp_path / "2_Dense", 14, 5, activation_function="torch.nn.modules.linear.Identity")
     found = read_sentence_transformers(tmp_path)
     layer = DenseLayer(in_features=14, out_features=5, activation="identity")
-    assert found.pooling == SentencePooling(modes=("mean", "cls"), dense=(layer,), max_length=33)
+    use = VectorUse(prompts=(Prompt(name="query", text=""),))
+    assert found.pooling == SentencePooling(modes=("mean", "cls"), dense=(layer,), max_length=33, use=use)
     assert found.tensors["pooling.dense.0.weight"].shape == (5, 14)
     assert found.tensors["pooling.dense.0.bias"].shape == (5,)
     assert found.notes == ()
@@ -132,6 +133,44 @@ def test_the_maximum_length_is_the_transformers_else_the_tokenizers(
     assert read_sentence_transformers(folder).pooling.max_length == expected
 
 
+def test_a_tokenizer_that_allows_all_positions_says_nothing(folder: Path) -> None:
+    put(folder / "sentence_bert_config.json", {"max_seq_length": None})
+    put(folder / "config.json", {"model_type": "bert", "hidden_size": 14, "max_position_embeddings": 40})
+    for length, expected in ((41, None), (40, None), (39, 39)):
+        put(folder / "tokenizer_config.json", {"model_max_length": length})
+        assert read_sentence_transformers(folder).pooling.max_length == expected
+    put(folder / "sentence_bert_config.json", {"max_seq_length": 40})
+    assert read_sentence_transformers(folder).pooling.max_length == 40
+
+
+def test_what_the_vectors_are_made_for_is_kept(folder: Path) -> None:
+    put(
+        folder / "config_sentence_transformers.json",
+        {
+            "prompts": {"query": "为这个句子生成表示：", "document": None},
+            "default_prompt_name": "query",
+            "similarity_fn_name": "dot",
+            "truncate_dim": 5,
+        },
+    )
+    put(folder / "1_Pooling" / "config.json", {"pooling_mode": "cls", "include_prompt": False})
+    found = read_sentence_transformers(folder)
+    assert found.pooling.truncate_dim == 5
+    assert found.pooling.use == VectorUse(
+        similarity="dot",
+        prompts=(Prompt(name="query", text="为这个句子生成表示："), Prompt(name="document", text="")),
+        default_prompt="query",
+        prompt_is_pooled=False,
+    )
+
+
+def test_a_similarity_that_is_not_known_is_noted(folder: Path) -> None:
+    put(folder / "config_sentence_transformers.json", {"similarity_fn_name": "maxsim"})
+    found = read_sentence_transformers(folder)
+    assert found.pooling.use == VectorUse()
+    assert found.notes == ("the similarity 'maxsim' is not known here, cosine is taken",)
+
+
 def test_what_is_not_done_here_is_noted(folder: Path) -> None:
     put(
         folder / "config_sentence_transformers.json",
@@ -149,9 +188,8 @@ def test_what_is_not_done_here_is_noted(folder: Path) -> None:
         "find: ",
         "before every text",
         "'dot'",
-        "truncate_dim 5",
         "new_key",
-        "left out of the pooling",
+        "leaves them out of the pooling",
         "Dropout",
     ):
         assert word in notes
@@ -170,6 +208,15 @@ POOLINGS = {
         ),
         normalize=True,
     ),
+    "cut": SentencePooling(truncate_dim=3),
+    "a use": SentencePooling(
+        use=VectorUse(
+            similarity="euclidean",
+            prompts=(Prompt(name="查询", text="查询： "), Prompt(name="text", text="")),
+            default_prompt="查询",
+            prompt_is_pooled=False,
+        )
+    ),
 }
 
 
@@ -185,7 +232,7 @@ def test_what_is_written_reads_back_the_same(name: str, tmp_path: Path) -> None:
     write_sentence_transformers(tmp_path, pooling, tensors, hidden_size=14)
     found = read_sentence_transformers(tmp_path)
     assert found.pooling == pooling
-    assert found.notes == ()
+    assert len(found.notes) == (2 if name == "a use" else 0)
     assert found.transformer == tmp_path
     assert len(found.tensors) == (3 if name == "dense" else 0)
     for key, tensor in found.tensors.items():
@@ -282,6 +329,15 @@ def test_a_huge_list_of_modules_is_not_even_read(folder: Path) -> None:
             "pooler_output",
         ),
         ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, "SparseEncoder"),
+        ("config_sentence_transformers.json", {"truncate_dim": "5"}, "truncate_dim.*'5'"),
+        ("config_sentence_transformers.json", {"truncate_dim": -1}, "truncate_dim.*-1"),
+        ("config_sentence_transformers.json", {"prompts": ["query: "]}, "prompts.*query: "),
+        ("config_sentence_transformers.json", {"prompts": {"a": 3}}, "prompts"),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": {"query": "q: "}, "default_prompt_name": "document"},
+            "default_prompt.*'document'.*query",
+        ),
     ],
 )
 def test_settings_that_cannot_be_computed_are_refused(folder: Path, file: str, value: object, match: str) -> None:

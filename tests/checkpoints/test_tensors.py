@@ -3,11 +3,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from albertine.checkpoints import tensors as module
@@ -146,11 +149,41 @@ def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
         read_tensors(tmp_path)
 
 
-def test_a_tensorflow_checkpoint_is_named_as_one(tmp_path: Path) -> None:
+def test_a_folder_says_what_it_holds_and_all_that_opens(tmp_path: Path) -> None:
     (tmp_path / "bert_model.ckpt.index").write_bytes(b"x")
-    (tmp_path / "bert_model.ckpt.data-00000-of-00001").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=r"TensorFlow checkpoint.*albertine convert"):
+    with pytest.raises(
+        CheckpointError, match=r"Received: bert_model\.ckpt\.index\. Allowed: model\.safetensors"
+    ) as caught:
         read_tensors(tmp_path)
+    for opened in ("model.safetensors.index.json", "*.index", "tf_model.h5", "--allow-pickle", "pytorch_model.bin"):
+        assert opened in str(caught.value)
+
+
+@pytest.mark.parametrize("beside", [[], ["config.json"], ["config.json", "optimizer.pt", "flax_model.msgpack"]])
+def test_a_lone_file_of_another_name_is_to_be_renamed(tmp_path: Path, beside: list[str]) -> None:
+    for name in ("bert-base.safetensors", *beside):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"rename it to model\.safetensors") as caught:
+        read_tensors(tmp_path)
+    assert "If bert-base.safetensors holds" in str(caught.value)
+
+
+def test_shards_without_their_index_ask_for_it(tmp_path: Path) -> None:
+    for number in (1, 2):
+        save_file({f"a{number}": torch.zeros(3)}, tmp_path / f"model-0000{number}-of-00002.safetensors")
+    with pytest.raises(CheckpointError, match=r"put its model\.safetensors\.index\.json beside them"):
+        read_tensors(tmp_path)
+
+
+def test_a_pickle_of_another_name_is_to_be_renamed_before_it_is_converted(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"\x80\x04.")
+    with pytest.raises(CheckpointError, match=r"renamed to pytorch_model\.bin if .* --allow-pickle"):
+        read_tensors(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    (tmp_path / "adapter.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin: these weights are a pickle") as caught:
+        read_tensors(tmp_path)
+    assert "rename" not in str(caught.value)
 
 
 def test_other_formats_are_named(tmp_path: Path) -> None:
@@ -174,22 +207,112 @@ def test_an_empty_folder_and_a_missing_file_are_said_to_be_so(tmp_path: Path) ->
         read_tensors(tmp_path / "gone.safetensors")
 
 
+ODD = '名字 "quoted" \\ \x01\x1f\x7f \u2028 😀'
+
+
+def every_kind() -> dict[str, torch.Tensor]:
+    """Tensors of every type and shape, views and shared memory among them, in no order."""
+    generator = torch.Generator().manual_seed(17)
+    base = torch.randn(13, 7, 3, generator=generator)
+    tensors = {
+        "z": base,
+        "same": base,
+        "turned": base.permute(2, 0, 1),
+        "part": base[:, 2:5:2],
+        "repeated": torch.arange(3.0).expand(5, 3),
+        "empty": torch.zeros(0),
+        "empty.rows": torch.zeros(5, 0, 3, dtype=torch.int64),
+        "one": torch.tensor(0.25, dtype=torch.float64),
+        "learnt": torch.nn.Parameter(torch.randn(11, generator=generator)),
+        ODD: torch.arange(5, dtype=torch.int16),
+    }
+    for number, dtype in enumerate(module._DTYPES.values()):
+        tensors[f"{(number * 7) % 10}.{dtype}"] = (100 * torch.randn(17, 3, generator=generator)).to(dtype)
+        tensors[f"scalar.{dtype}"] = torch.tensor(number, dtype=dtype)
+    return tensors
+
+
+@pytest.mark.parametrize("piece_bytes", [8, 100, 1 << 22])
+@pytest.mark.parametrize("tensors", [every_kind(), {}, {"a": torch.zeros(0)}], ids=["every kind", "none", "empty"])
+def test_the_file_is_byte_for_byte_the_librarys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensors: dict[str, torch.Tensor], piece_bytes: int
+) -> None:
+    monkeypatch.setattr(module, "PIECE_BYTES", piece_bytes)
+    write_tensors(tmp_path / "ours.safetensors", tensors)
+    apart = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    save_file(apart, tmp_path / "theirs.safetensors", metadata={"format": "pt"})
+    assert (tmp_path / "ours.safetensors").read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()
+    with safe_open(tmp_path / "ours.safetensors", framework="pt") as file:
+        assert file.metadata() == {"format": "pt"}
+        assert_same(apart, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a mapping
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+import torch
+from albertine.checkpoints.tensors import write_tensors
+from albertine.evaluation.timing import peak_memory_bytes
+
+block = torch.zeros(2048, 1000)
+write_tensors(Path(sys.argv[1]), {"block": block})
+before = peak_memory_bytes()
+write_tensors(Path(sys.argv[1]), {f"layer.{number}": block.t() for number in range(24)})
+print(peak_memory_bytes() - before)
+"""
+
+
+def test_tensors_that_share_memory_are_written_without_a_copy_of_each(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    run = subprocess.run([sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, check=True)
+    assert path.stat().st_size > 24 * 2048 * 1000 * 4
+    assert int(run.stdout) < 2 * 2048 * 1000 * 4
+
+
+def test_a_type_that_is_not_read_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"odd: .*not written.*complex64"):
+        write_tensors(tmp_path / "a.safetensors", {"odd": torch.zeros(3, dtype=torch.complex64)})
+    assert os.listdir(tmp_path) == []
+
+
+def test_whole_numbers_and_truth_values_are_read(tmp_path: Path) -> None:
+    tensors = {"ids": torch.arange(7), "bytes": torch.arange(5, dtype=torch.uint8), "mask": torch.tensor([True, False])}
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert_same(tensors, read_tensors(tmp_path))
+
+
+def test_a_header_beyond_any_encoders_is_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    text = json.dumps({"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}}).ljust((16 << 20) + 8).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(CheckpointError, match=r"truncated or damaged.*header"):
+        read_tensors(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.safetensors"
+    if kind == "pipe":
+        os.mkfifo(path)
+        with pytest.raises(CheckpointError, match="a file is expected here"):
+            read_tensors(path)
+    else:
+        path.mkdir()
+        with pytest.raises(CheckpointError, match="an empty folder"):
+            read_tensors(path)
+
+
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.safetensors"
     write_tensors(path, {"a": torch.zeros(3)})
     before = path.read_bytes()
 
-    def full(tensors: dict[str, torch.Tensor], target: Path, metadata: dict[str, str]) -> None:
-        Path(target).write_bytes(b"half of it")
-        raise SafetensorError(f"Error while serializing: I/O error: no room (os error {errno.ENOSPC})")
+    def full(tensor: torch.Tensor, limit: int) -> Iterator[torch.Tensor]:
+        yield tensor[:2]
+        raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(module, "row_major_pieces", full)
     with pytest.raises(FailureError, match="disk is full"):
         write_tensors(path, some_tensors())
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["model.safetensors"]
-
-
-def test_the_number_of_a_system_error_is_found_in_the_real_librarys_text(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), module._system_errors(tmp_path):
-        save_file({"a": torch.zeros(3)}, tmp_path / "no such folder" / "x.safetensors")

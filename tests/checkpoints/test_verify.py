@@ -232,7 +232,7 @@ def test_a_smaller_vocabulary_bounds_the_random_ids() -> None:
     table = replace(CONFIG, vocab_size=40)
     cut = {name: one[:40] if one.shape[:1] == (61,) else one for name, one in a.tensors.items()}
     result = compare_states(a, replace(a, config=table, tensors=cut))
-    assert failing(result) == {"prediction_logits"}
+    assert failing(result) == {"prediction_logits", "vocab_size"}
     assert rows(result)["prediction_logits"].detail == "61 wide in a, 40 in b"
     assert rows(result)["embeddings"].largest == 0.0
 
@@ -266,6 +266,42 @@ def test_tokenizers_that_differ_in_a_special_token_only_differ(tokenizer: Tokeni
     swapped = ["[MASK]", *WORDS[1:4], "[PAD]", *WORDS[5:]]
     result = compare_states(made(), made(), tokenizers=(tokenizer, tokenizer_of(swapped, tmp_path / "other")))
     assert result.tokenizer_difference == "the pad token has id 0 in a and 4 in b"
+
+
+def test_vocabularies_that_differ_where_no_text_reaches_differ(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    unseen = [*WORDS[:-2], WORDS[-1], WORDS[-2]]
+    texts = [WORDS[5]]
+    result = compare_states(
+        made(), made(), tokenizers=(tokenizer, tokenizer_of(unseen, tmp_path / "other")), texts=texts
+    )
+    assert not result.passed
+    assert result.tokenizer_difference is not None
+    assert result.tokenizer_difference.startswith(f"token {len(WORDS) - 2} of the vocabulary")
+
+
+@pytest.mark.parametrize(("field", "value"), [("max_position_embeddings", 12), ("type_vocab_size", 1)])
+def test_a_model_that_reaches_less_far_is_another(field: str, value: int) -> None:
+    table = {"max_position_embeddings": "position", "type_vocab_size": "token_type"}[field]
+    a = made()
+    cut = {name: one[:value] if f"{table}_embeddings" in name else one for name, one in a.tensors.items()}
+    result = compare_states(a, replace(a, config=replace(a.config, **{field: value}), tensors=cut))
+    assert failing(result) == {field}
+
+
+def test_tiny_outputs_are_held_to_their_own_size() -> None:
+    a = made()
+    tiny = {name: 1e-6 * one if name.startswith("pair_head") else one for name, one in a.tensors.items()}
+    negated = {name: -one if name.startswith("pair_head") else one for name, one in tiny.items()}
+    assert compare_states(replace(a, tensors=tiny), replace(a, tensors=tiny)).passed
+    assert failing(compare_states(replace(a, tensors=tiny), replace(a, tensors=negated))) == {"pair_logits"}
+
+
+def test_what_only_one_side_has_stands_in_the_last_line() -> None:
+    a = made()
+    b = replace(a, tensors={name: one for name, one in a.tensors.items() if not name.startswith("pair_head")})
+    result = compare_states(a, b)
+    assert result.passed
+    assert result.render().endswith("equal within 0.0001, but only a has pair_logits")
 
 
 def test_a_tokenizer_with_more_words_than_the_model_gives_random_ids(tmp_path: Path) -> None:
@@ -319,6 +355,7 @@ def test_a_head_on_every_token_is_run_on_every_token(tokenizer: Tokenizer) -> No
     by_task = compare_states(a, made(labels=("O", "B", "I")))
     assert by_task.only_in_a == ("token-classification logits",)
     assert by_task.only_in_b == ("text-classification logits",)
+    assert failing(by_task) == {"task"}
 
 
 def test_sentence_vectors_are_compared_where_both_have_a_pooling(tokenizer: Tokenizer) -> None:
@@ -331,8 +368,11 @@ def test_sentence_vectors_are_compared_where_both_have_a_pooling(tokenizer: Toke
     assert rows(compare_states(a, a, tokenizers=(tokenizer, tokenizer)))["sentence_vectors"].largest == 0.0
     b = replace(a, pooling=replace(pooling, modes=("max", "cls"), max_length=20))
     result = compare_states(a, b, tokenizers=(tokenizer, tokenizer))
-    assert failing(result) == {"sentence_vectors"}
-    assert result.notes == ("sentence vectors are made of None tokens in a and 20 in b",)
+    assert failing(result) == {"sentence_vectors", "sentence max_length"}
+    assert rows(result)["sentence max_length"].detail == "37 tokens in a, 20 tokens in b"
+    same = compare_states(a, replace(a, pooling=replace(pooling, max_length=512)))
+    assert same.passed  # no text is longer than the positions reach
+    assert failing(compare_states(a, replace(a, pooling=replace(pooling, lowercase=True)))) == {"sentence lowercase"}
     assert compare_states(a, made()).only_in_a == ("sentence_vectors",)
 
 

@@ -112,6 +112,8 @@ def test_encode_reads_the_column_that_is_named(model: Path, tmp_path: Path, caps
     ("words", "match"),
     [
         (["--pooling", "average"], "average"),
+        (["--pooling", "avg"], "unknown pooling. Received: 'avg'. Allowed: auto, cls, last, max, mean"),
+        (["--pooling", "meen"], "Did you mean 'mean'?"),
         (["--max-length", "99"], "17"),
         (["--out", "vectors.csv"], ".npy"),
         (["--text-column", "nothing"], "nothing"),

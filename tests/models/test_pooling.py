@@ -10,7 +10,15 @@ from torch import Tensor
 from albertine.errors import ConfigError
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
-from albertine.models.pooling import DenseLayer, PoolingMode, SentenceEncoder, SentencePooling, pool_sentences
+from albertine.models.pooling import (
+    DenseLayer,
+    PoolingMode,
+    Prompt,
+    SentenceEncoder,
+    SentencePooling,
+    VectorUse,
+    pool_sentences,
+)
 
 MODES: tuple[PoolingMode, ...] = ("cls", "max", "mean", "mean_sqrt_length", "weighted_mean", "last")
 LENGTHS = (5, 1, 9, 2, 9, 3)
@@ -141,6 +149,15 @@ def test_dense_layers_and_the_norm_follow_the_pooling() -> None:
     assert names == {"pooling.dense.0.weight", "pooling.dense.0.bias", "pooling.dense.1.weight"}
 
 
+@pytest.mark.parametrize("kept", [1, 9, 14, 99])
+def test_a_vector_is_cut_after_it_was_normalised(kept: int) -> None:
+    encoder, ids = Encoder(CONFIG).eval(), torch.randint(5, 37, (4, 9))
+    whole = SentenceEncoder(encoder, SentencePooling(normalize=True))(ids)
+    cut = SentenceEncoder(encoder, SentencePooling(normalize=True, truncate_dim=kept))
+    assert cut.pooling.width == min(kept, 14)
+    assert torch.equal(cut(ids), whole[:, :kept])
+
+
 @pytest.mark.parametrize(
     ("activation", "expected"),
     [
@@ -178,12 +195,26 @@ def test_a_sentence_encoder_takes_packed_and_padded_batches() -> None:
         ({"modes": ("average",)}, "average"),
         ({"modes": ("maxx",)}, "'max'"),
         ({"max_length": 0}, "max_length"),
+        ({"truncate_dim": 0}, "truncate_dim"),
         ({"dense": (DENSE[0], DENSE[0])}, "5 into 28"),
     ],
 )
 def test_a_pooling_that_makes_no_sense_is_refused(values: dict[str, object], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         SentencePooling(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"similarity": "cosin"}, "Did you mean 'cosine'"),
+        ({"prompts": (Prompt(name="a", text="x"), Prompt(name="a", text="y"))}, "one name"),
+        ({"prompts": (Prompt(name="query", text="x"),), "default_prompt": "qurey"}, "Did you mean 'query'"),
+    ],
+)
+def test_a_use_that_makes_no_sense_is_refused(values: dict[str, object], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        VectorUse(**values)
 
 
 @pytest.mark.parametrize("values", [{"in_features": 0}, {"out_features": -1}, {"activation": "tahn"}])

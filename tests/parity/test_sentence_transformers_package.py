@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from albertine.checkpoints.sentence_transformers import read_sentence_transforme
 from albertine.inference.vectors import encode, load_vectors
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
-from albertine.models.pooling import DenseLayer, SentenceEncoder, SentencePooling
+from albertine.models.pooling import DenseLayer, Prompt, SentenceEncoder, SentencePooling, VectorUse
 from albertine.tokenization.learn import learn_vocabulary
 
 pytestmark = pytest.mark.peers
@@ -90,7 +91,8 @@ def test_vectors_of_real_sentences_equal_theirs(minilm: Path, data_dir: Path, tm
     assert len(texts) > 300
     theirs = their_vectors({"published": minilm}, texts, tmp_path, save=tmp_path / "saved")["published"]
     for folder in (minilm, tmp_path / "saved"):  # as published, and as their newest version writes it
-        assert read_sentence_transformers(folder).pooling == SentencePooling(normalize=True, max_length=256)
+        found = replace(read_sentence_transformers(folder).pooling, use=VectorUse())
+        assert found == SentencePooling(normalize=True, max_length=256)
         ours = encode(texts, encoder=folder, precision="fp32")
         assert ours.shape == theirs.shape == (len(texts), 384)
         np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=0)
@@ -132,7 +134,13 @@ POOLINGS = {
         dense=(DenseLayer(in_features=28, out_features=5), DenseLayer(in_features=5, out_features=3, bias=False)),
         normalize=True,
     ),
+    "cut": SentencePooling(normalize=True, truncate_dim=5, max_length=9),
 }
+USE = VectorUse(
+    similarity="dot",
+    prompts=(Prompt(name="document", text=""), Prompt(name="query", text="find: ")),
+    default_prompt="query",
+)
 
 
 @pytest.fixture(scope="module")
@@ -161,4 +169,19 @@ def test_a_folder_that_we_write_opens_there_with_the_same_vectors(
 ) -> None:
     ours, theirs = written[f"{kind}-{name}"]
     np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
-    assert np.ptp(ours, axis=0).max() > 0.1
+    assert np.ptp(ours, axis=0).max() > 0.03
+
+
+def test_what_the_vectors_are_made_for_survives_both_packages(tmp_path: Path) -> None:
+    pooling = SentencePooling(use=USE, truncate_dim=3, max_length=9)
+    torch.manual_seed(3)
+    encoder = Encoder(ENCODERS["bert"]).eval()
+    al.save_encoder(encoder, learn_vocabulary(SENTENCES * 3, size=120), tmp_path / "ours")
+    write_sentence_transformers(tmp_path / "ours", pooling, {}, hidden_size=14)
+    texts = ["cats sit"]
+    theirs = their_vectors({"ours": tmp_path / "ours"}, texts, tmp_path, save=tmp_path / "theirs")["ours"]
+    assert read_sentence_transformers(tmp_path / "theirs").pooling == pooling
+    # They put the default prompt before every text, and here its words have to be written.
+    np.testing.assert_allclose(encode(["find: cats sit"], encoder=tmp_path / "ours"), theirs, atol=1e-5, rtol=0)
+    al.convert(tmp_path / "theirs", tmp_path / "again", to="sentence-transformers", verify=True)
+    assert read_sentence_transformers(tmp_path / "again").pooling == pooling

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -193,12 +194,98 @@ def test_a_broken_json_is_named(tmp_path: Path, text: str) -> None:
     refused(tmp_path, r"tokenizer\.json: not (valid JSON|a JSON object)")
 
 
-def test_added_tokens_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    load_tokenizer(write_vocabulary(tmp_path)).save(tmp_path / "saved")
-    (tmp_path / "saved/vocab.txt").unlink()
-    file = tmp_path / "saved/tokenizer.json"
+# --- tokens that transformers adds to a vocabulary
+
+
+def saved(folder: Path, write: Callable[[Path], Path] = write_vocabulary) -> Path:
+    load_tokenizer(write(folder)).save(folder / "saved")
+    return folder / "saved"
+
+
+def add(file: Path, **token: object) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
-    content["added_tokens"].append({"id": len(WORDS), "content": "<drug>"})
+    content["added_tokens"].append(token)
     file.write_text(json.dumps(content), encoding="utf-8")
-    assert load_tokenizer(tmp_path / "saved").vocab_size == len(WORDS)
-    assert "<drug>" in caplog.text
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("write", [write_vocabulary, write_spiece])
+def test_tokens_behind_the_vocabulary_are_refused_by_name(
+    tmp_path: Path, write: Callable[[Path], Path], alone: bool
+) -> None:
+    folder = saved(tmp_path, write)
+    file, own = folder / "tokenizer.json", folder / ("vocab.txt" if write is write_vocabulary else "spiece.model")
+    size = load_tokenizer(folder).vocab_size
+    for number in range(7):
+        add(file, id=size + number, content=f"<drug{number}>", special=number == 0)
+    if alone:
+        own.unlink()
+    refused(
+        folder, rf"tokenizer\.json: tokens were added.*'<drug0>' \(id {size}\).*'<drug4>'.* and 2 more.*remove"
+    )
+    refused(file, "<drug0>")
+    if not alone:  # the file itself says nothing of them
+        assert load_tokenizer(own).vocab_size == size
+
+
+def test_tokens_of_the_older_files_are_found_too(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    (folder / "tokenizer.json").unlink()
+    (folder / "added_tokens.json").write_text("{}", encoding="utf-8")
+    assert load_tokenizer(folder).vocab_size == len(WORDS)
+    (folder / "added_tokens.json").write_text(json.dumps({"[MASK]": 4, "NEW": len(WORDS)}), encoding="utf-8")
+    refused(folder, r"added_tokens\.json: tokens were added.*Received: 'NEW' \(id 13\)\.")
+    (folder / "added_tokens.json").unlink()
+    settings = {"added_tokens_decoder": {"0": {"content": "[PAD]"}, "13": {"content": "NEW"}}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    refused(folder, r"tokenizer_config\.json: tokens were added.*Received: 'NEW' \(id 13\)\.")
+
+
+def test_an_added_token_under_another_tokens_id_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    add(folder / "tokenizer.json", id=5, content="goodbye")
+    refused(folder, r"'goodbye' \(id 5\)")
+
+
+def test_added_tokens_that_a_text_is_not_searched_for_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [*WORDS, "[unused1]", "["]
+    folder = saved(tmp_path, lambda place: write_vocabulary(place, words))
+    add(folder / "tokenizer.json", id=5, content="hello")  # is cut as they do it
+    assert load_tokenizer(folder).vocab_size == len(words)
+    assert "added tokens" not in caplog.text
+    add(folder / "tokenizer.json", id=13, content="[unused1]", special=True)
+    assert load_tokenizer(folder).vocab_size == len(words)
+    assert "are cut like any other text: '[unused1]' (id 13)" in caplog.text
+
+
+# --- the length that other libraries cut texts to
+
+
+@pytest.mark.parametrize(
+    ("read", "asked", "written"),
+    [(None, None, None), (None, 512, 512), (128, None, 128), (128, 512, 128), (512, 40, 40), (10**30, 64, 64)],
+)
+def test_the_maximum_length_is_kept_for_other_libraries(
+    tmp_path: Path, read: int | None, asked: int | None, written: int | None
+) -> None:
+    write_vocabulary(tmp_path)
+    if read is not None:
+        settings = {"do_lower_case": True, "model_max_length": read}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.max_length == (None if read == 10**30 else read)
+    tokenizer.save(tmp_path / "saved", max_length=asked)
+    settings = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert settings.get("model_max_length") == written
+    assert ("model_max_length" in settings) == (written is not None)
+    assert load_tokenizer(tmp_path / "saved").max_length == written
+    assert load_tokenizer(tmp_path / "saved" / "vocab.txt").max_length == written
+
+
+@pytest.mark.parametrize("length", ["512", True, 0, -1, None, [], 1e30])
+def test_a_maximum_length_that_is_none_is_not_taken(tmp_path: Path, length: object) -> None:
+    write_vocabulary(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": length}), encoding="utf-8")
+    assert load_tokenizer(tmp_path).max_length is None

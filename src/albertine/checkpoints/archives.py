@@ -14,7 +14,7 @@ from pathlib import Path
 from albertine.checkpoints.archive_members import AGAIN, Member, Target, archive_members, copy_members
 from albertine.errors import CheckpointError
 
-__all__ = ["is_archive", "unpacked"]
+__all__ = ["is_archive", "is_archive_name", "unpacked"]
 
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _NEEDED = re.compile(
@@ -33,8 +33,13 @@ _LONGEST_PATH, _LONGEST_NAME, _DEEPEST = 1024, 255, 32
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether a path is a file named like an archive: .zip, .tar, .tar.gz or .tgz."""
-    return path.name.lower().endswith(_SUFFIXES) and path.is_file()
+    """Say whether a path is a file named like an archive."""
+    return is_archive_name(path) and path.is_file()
+
+
+def is_archive_name(path: Path) -> bool:
+    """Say whether a path is named like an archive, .zip, .tar, .tar.gz or .tgz, whether it exists or not."""
+    return path.name.lower().endswith(_SUFFIXES)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -82,8 +83,7 @@ def _for_transformers(state: ModelState) -> Fitted:
     state = plain.state
     if state.head is not None and state.head.task != "text-classification":
         task = state.head.task
-        state, dropped = _without(state, POOLER)
-        state = replace(state, config=replace(state.config, add_pooler=False))
+        state, dropped = _without_pooler(state)
         notes += [f"the pooler is left out: transformers' class for {task} has none"] if dropped else []
     return Fitted(state=state, notes=(*notes, *plain.notes))
 
@@ -96,10 +96,19 @@ def _for_tensorflow(state: ModelState) -> Fitted:
     if adapted.pooling is not None:
         adapted, _ = _without(replace(adapted, pooling=None), _POOLING)
         notes.append(_NO_POOLING)
-    if adapted.head is not None:
-        notes.append(f"the labels are left out, a TensorFlow checkpoint has no place for them: {_first(adapted)}")
-        adapted = replace(adapted, head=_numbered(adapted.head))
+    head = adapted.head
+    if head is not None and head.module == "classifier":
+        notes.append(f"the labels are left out, a TensorFlow checkpoint has no place for them: {_first(head.labels)}")
+        adapted = replace(adapted, head=_numbered(head))
+    if head is not None and head.task == "token-classification":
+        # Nothing else in such a checkpoint tells a classifier of tokens from one of texts.
+        adapted, dropped = _without_pooler(adapted)
+        notes += ["the pooler is left out, as a sign that the classifier scores tokens"] if dropped else []
     google_layout(adapted.config)  # raises where there is none
+    other = sorted({str(one.dtype).removeprefix("torch.") for one in adapted.tensors.values()} - {"float32"})
+    if other:
+        adapted = replace(adapted, tensors={name: one.float() for name, one in adapted.tensors.items()})
+        notes.append(f"{' and '.join(other)} became float32, the only type that Google's code takes")
     return Fitted(state=adapted, notes=tuple(notes))
 
 
@@ -125,14 +134,16 @@ def _without(state: ModelState, *parts: str) -> tuple[ModelState, tuple[str, ...
     return replace(state, tensors=kept), dropped
 
 
+def _without_pooler(state: ModelState) -> tuple[ModelState, tuple[str, ...]]:
+    """Return the state without its pooler and what stands on that, and the names of those tensors."""
+    without, dropped = _without(state, POOLER, PAIR_HEAD)
+    return replace(without, config=replace(state.config, add_pooler=False)), dropped
+
+
 def _numbered(head: TaskHead) -> TaskHead:
     """Return the head with the labels under which it will be read back."""
-    if head.module == "qa_outputs":
-        return head
     return replace(head, labels=tuple(f"LABEL_{index}" for index in range(len(head.labels))))
 
 
-def _first(state: ModelState) -> str:
-    assert state.head is not None, "asked for only with a head"
-    labels = state.head.labels
+def _first(labels: Sequence[str]) -> str:
     return ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")

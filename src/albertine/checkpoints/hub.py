@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from albertine.checkpoints.report import listed
 from albertine.errors import AlbertineError, CheckpointError, ConfigError, MissingDependencyError
 from albertine.files import disk_errors
 
@@ -21,6 +22,8 @@ _REPOSITORY = re.compile(rf"(?:{_PART}/)?{_PART}")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]{0,254}")
 _EXAMPLE = f"{HUB_PREFIX}google-bert/bert-base-chinese, {HUB_PREFIX}ORGANISATION/NAME@REVISION"
 
+_MODULE = "[0-9]*_*/"
+"""The folder of a module of sentence-transformers; the first may be the encoder, with its tokenizer."""
 _MODEL_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -30,21 +33,12 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "spiece.model",
 )
-_SENTENCE_FILES = (
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "[0-9]*_*/config.json",
-    "[0-9]*_*/model.safetensors",
-)
+_SENTENCE_FILES = ("modules.json", "sentence_*_config.json", "config_sentence_transformers.json")
 _OWN_FILES = ("task.json", "manifest.json")
-_PICKLES = (
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "pytorch_model-*-of-*.bin",
-    "[0-9]*_*/pytorch_model.bin",
-)
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
+_LAYER_PICKLES = "[1-9]*_Dense/pytorch_model.bin"
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_LISTED = 20
 _LOCAL_STEP = "Without a network, give a local folder; nothing is downloaded unless a name begins with hub:"
 
 
@@ -104,24 +98,36 @@ def fetch(name: str, *, allow_pickle: bool = False) -> Path:
         import huggingface_hub.errors  # lazy: optional
     except ImportError as error:
         raise MissingDependencyError("huggingface-hub", extra="hub", feature=f"the name {name}") from error
-    patterns = [*_MODEL_FILES, *_TOKENIZER_FILES, *_SENTENCE_FILES, *_OWN_FILES]
+    patterns = _everywhere(*_MODEL_FILES, *_TOKENIZER_FILES, *_SENTENCE_FILES, *_OWN_FILES)
     folder = _download(huggingface_hub, name, wanted, patterns)
     if _has_weights(folder):
+        if allow_pickle and _lacks_layers(folder):
+            folder = _download(huggingface_hub, name, wanted, [*patterns, _LAYER_PICKLES])
         return folder
     if allow_pickle:
-        folder = _download(huggingface_hub, name, wanted, [*patterns, *_PICKLES])
+        folder = _download(huggingface_hub, name, wanted, [*patterns, *_everywhere(*_PICKLES)])
         if _has_weights(folder, *_PICKLES):
             return folder
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     raise CheckpointError(
         "this model has no safetensors" + (" and no pickled weights" if allow_pickle else ""),
         where=name,
-        received=", ".join(found) or "none of the files that are looked for",
+        received=listed(found, _LISTED) or "none of the files that are looked for",
         allowed=", ".join((*_MODEL_FILES, *_PICKLES) if allow_pickle else _MODEL_FILES),
         next_step="Give the revision of a converted copy (many models have one under @refs/pr/NUMBER), or download the "
         "files yourself and convert the folder"
         + ("" if allow_pickle else "; pickled weights are downloaded only with --allow-pickle"),
     )
+
+
+def _everywhere(*patterns: str) -> list[str]:
+    """Look for files beside each other, and in the folders of modules."""
+    return [*patterns, *(f"{_MODULE}{pattern}" for pattern in patterns)]
+
+
+def _lacks_layers(folder: Path) -> bool:
+    """Say whether a dense layer after the encoder has no safetensors, where the encoder has."""
+    return any(not (layer / "model.safetensors").is_file() for layer in folder.glob("[1-9]*_Dense"))
 
 
 def _has_weights(folder: Path, *patterns: str) -> bool:
@@ -180,8 +186,9 @@ def _hub_errors(hub: ModuleType, name: str, wanted: HubName) -> Iterator[None]:
             next_step=f"Unset HF_HUB_OFFLINE to download it. {_LOCAL_STEP}" if offline else _LOCAL_STEP,
         ) from error
     except Exception as error:  # the network fails in the types of whichever library it goes through
+        first = next(iter(str(error).strip().splitlines()), "no message")
         raise CheckpointError(
-            f"the download failed ({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})",
+            f"the download failed ({type(error).__name__}: {first})",
             where=name,
             next_step=f"Run the same command again. {_LOCAL_STEP}",
         ) from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from albertine.errors import CheckpointError, ConfigError, nearest
-from albertine.models.config import EncoderConfig
+from albertine.models.config import MOST_LAYERS, EncoderConfig
 
 __all__ = [
     "ENCODER_BODY",
@@ -93,12 +93,13 @@ _MUST_BE: dict[str, tuple[object, ...]] = {
     "add_cross_attention": (None, False),
     "is_encoder_decoder": (None, False),
     "pruned_heads": (None, {}),
+    "quantization_config": (None, {}),
 }
 
 # Keys that transformers and Google's code write and that say nothing about what the encoder computes.
 # fmt: off
 _BOOKKEEPING = frozenset((
-    "_attn_implementation_autoset", "_name_or_path", "architectures", "attn_implementation", "auto_map",
+    "_attn_implementation_autoset", "_name_or_path", "architectures", "attn_implementation",
     "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward", "cls_token_id",
     "cross_attention_hidden_size", "decoder_start_token_id", "directionality", "diversity_penalty", "do_sample",
     "down_scale_factor", "dtype", "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id", "eos_token_ids",
@@ -209,10 +210,13 @@ def config_from_json(values: Mapping[str, object], *, where: str) -> ReadConfig:
     if kind != "albertine":
         _check_groups(values, kind, where)
     fields = _fields(values, kind, where)
+    if values.get("auto_map"):
+        notes = (*notes, "config.json names code of its own (auto_map), which is not run: a plain encoder is read")
     if own is not None:
+        _refuse_contradictions(fields, own, kind, where)
         fields |= {key: value for key, value in own.items() if key != "body"}
     config = _build(fields, where)
-    read = set(_read_keys(kind)) | {"model_type", "albertine"} | set(_MUST_BE)
+    read = set(_read_keys(kind)) | {"model_type", "albertine", "auto_map"} | set(_MUST_BE)
     unread = [key for key in values if key not in read]
     foreign = tuple(sorted(key for key in unread if key not in _BOOKKEEPING))
     if own is not None:
@@ -272,11 +276,27 @@ def _check_fixed_keys(values: Mapping[str, object], where: str) -> None:
             )
 
 
+def _refuse_contradictions(
+    fields: Mapping[str, object], own: Mapping[str, object], kind: ModelType, where: str
+) -> None:
+    """Refuse an albertine object that says otherwise of what Hugging Face has a name for, and reads from there."""
+    # What groups are where nothing is shared, and a BERT's dropout, Hugging Face has no exact name for.
+    told = {*_SHARED_KEYS, "hidden_act", *(("embedding_size", "inner_group_num") if kind == "albert" else ())}
+    wrong = [f"{key}: {fields[key]!r} and {own[key]!r}" for key in sorted(told & set(own)) if fields[key] != own[key]]
+    if wrong:
+        raise CheckpointError(
+            "the albertine object contradicts the rest of the configuration",
+            where=where,
+            received="; ".join(wrong),
+            next_step="Correct the one that is wrong",
+        )
+
+
 def _check_groups(values: Mapping[str, object], kind: str, where: str) -> None:
     layers, groups = values.get("num_hidden_layers"), values.get("num_hidden_groups", 1)
     if kind != "albert" or not isinstance(layers, int) or not isinstance(groups, int):
         return
-    if 0 < groups <= layers and not _same_groups(layers, groups):
+    if 0 < groups <= layers <= MOST_LAYERS and not _same_groups(layers, groups):
         raise CheckpointError(
             "transformers' rounding gives some layers of this shape another group than layer * groups // layers does",
             where=f"{where}: num_hidden_groups",
@@ -295,6 +315,8 @@ def _fields(values: Mapping[str, object], kind: ModelType, where: str) -> dict[s
     fields = {key: values.get(key, defaults.get(key)) for key in names}
     if fields["pad_token_id"] is None:
         fields["pad_token_id"] = 0
+    if fields["initializer_range"] == 0 and not isinstance(fields["initializer_range"], bool):
+        fields["initializer_range"] = _COMMON_DEFAULTS["initializer_range"]  # read when weights are made, not here
     activation = values.get("hidden_act", defaults["hidden_act"])
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise CheckpointError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from albertine.checkpoints.huggingface import ModelType
-from albertine.checkpoints.state import TaskHead
+from albertine.checkpoints.state import HeadProblem, TaskHead
 from albertine.errors import CheckpointError
 
 __all__ = ["head_config", "read_head"]
@@ -40,8 +40,13 @@ _NO_TASK = frozenset(
 _MULTIPLE_CHOICE = "ForMultipleChoice"
 _CLASS_NAME = re.compile(r"(?:TF|Flax)?(?:Bert|Albert)(\w*)")
 _SPAN_LABELS = ("start", "end")
-_SINGLE_LABEL = "single_label_classification"
-_ENCODER_STEP = "The encoder alone opens with load_encoder"
+_PROBLEMS: Mapping[str, HeadProblem] = {
+    "single_label_classification": "single",
+    "multi_label_classification": "multi",
+    "regression": "regression",
+}
+_PROBLEM_NAMES = {problem: name for name, problem in _PROBLEMS.items()}
+_ENCODER_STEP = "The encoder alone opens with load_encoder, and converts with --encoder-only"
 
 
 def read_head(
@@ -61,9 +66,9 @@ def read_head(
         None for an encoder, with or without the heads of pretraining (masked words, next sentence, sentence order).
 
     Raises:
-        CheckpointError: a head that does something else (regression, several labels at once, multiple choice, a class
-            that is not known), that the file lacks or that is no single linear layer; labels with gaps, that
-            contradict each other or do not number the head's rows.
+        CheckpointError: a head that does something else (multiple choice, a class that is not known), that the file
+            lacks or that is no single linear layer; labels with gaps, that contradict each other or do not number the
+            head's rows.
     """
     kind = _head_class(config_json, shapes, where)
     if kind is None:
@@ -89,8 +94,9 @@ def read_head(
                 next_step=_ENCODER_STEP,
             )
         return TaskHead(task=kind.task, labels=_SPAN_LABELS, module=kind.module)
-    _refuse_other_problems(config_json, rows, kind, where)
-    return TaskHead(task=kind.task, labels=_labels(config_json, rows, where), module=kind.module)
+    problem = _problem(config_json, rows, where) if kind is _TEXT else "single"
+    labels = _labels(config_json, rows, where)
+    return TaskHead(task=kind.task, labels=labels, module=kind.module, problem=problem)
 
 
 def head_config(head: TaskHead, kind: ModelType) -> dict[str, object]:
@@ -110,7 +116,7 @@ def head_config(head: TaskHead, kind: ModelType) -> dict[str, object]:
     values["id2label"] = {str(index): label for index, label in enumerate(head.labels)}
     values["label2id"] = {label: index for index, label in enumerate(head.labels)}
     if head.task == _TEXT.task:
-        values["problem_type"] = _SINGLE_LABEL
+        values["problem_type"] = _PROBLEM_NAMES[head.problem]
     return values
 
 
@@ -163,19 +169,20 @@ def _named_class(names: list[str], *, has_head: bool, where: str) -> _HeadClass 
     )
 
 
-def _refuse_other_problems(config_json: Mapping[str, object], rows: int, kind: _HeadClass, where: str) -> None:
-    """Refuse heads of texts whose scores are no choice of one label."""
-    if kind is not _TEXT:
-        return
+def _problem(config_json: Mapping[str, object], rows: int, where: str) -> HeadProblem:
+    """Say what the scores of a text are; without a word about it transformers reads a single one as regression."""
     problem = config_json.get("problem_type")
-    if problem not in (None, _SINGLE_LABEL) or rows == 1:
+    if problem is None:
+        return "regression" if rows == 1 else "single"
+    if problem not in _PROBLEMS:
         raise CheckpointError(
-            "this head is trained for a kind of classification that is not opened yet",
+            "unknown kind of classification",
             where=f"{where}: problem_type",
-            received=repr(problem) if problem is not None else "one label, which transformers reads as regression",
-            allowed=f"{_SINGLE_LABEL} of two labels or more",
+            received=repr(problem),
+            allowed=", ".join(_PROBLEMS),
             next_step=_ENCODER_STEP,
         )
+    return _PROBLEMS[str(problem)]
 
 
 def _labels(config_json: Mapping[str, object], rows: int, where: str) -> tuple[str, ...]:
@@ -224,6 +231,8 @@ def _read_id2label(value: object, where: str) -> dict[int, str] | None:
             raise CheckpointError(
                 "a number and its label are expected here", where=where, received=f"{key!r}: {label!r}"
             )
+        if any("\ud800" <= letter <= "\udfff" for letter in str(label)):
+            raise CheckpointError("this label is no text (half a character)", where=where, received=ascii(label))
         if int(key) in found:
             raise CheckpointError("this number has two labels", where=where, received=repr(key))
         found[int(key)] = str(label)

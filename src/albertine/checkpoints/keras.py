@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 from albertine.checkpoints.names import Place
-from albertine.checkpoints.reading import AGAIN_STEP, readable
+from albertine.checkpoints.pieces import PIECE_BYTES
+from albertine.checkpoints.reading import AGAIN_STEP, check_start, damaged
+from albertine.checkpoints.report import listed
 from albertine.checkpoints.source import StoredTensor
 from albertine.errors import CheckpointError, MissingDependencyError
 
@@ -26,11 +29,9 @@ __all__ = ["KERAS_FILE", "KerasSource", "open_keras", "torch_name"]
 
 KERAS_FILE = "tf_model.h5"
 
-_PIECE_BYTES = 16 << 20
 _MOST_OBJECTS = 100_000
 _DEEPEST = 32
 _MAGIC = b"\x89HDF\r\n\x1a\n"
-_LFS_POINTER = b"version https://git-lfs.github.com/"
 _DTYPES = {
     "float16": torch.float16,
     "float32": torch.float32,
@@ -42,7 +43,9 @@ _BASES = ("bert", "albert")
 _ROOTS = frozenset((*_BASES, "cls", "predictions", "sop_classifier", "classifier", "qa_outputs"))
 """Where the names of the PyTorch model begin; what stands before them is the name of the Keras object."""
 _LAST = {"kernel": "weight", "gamma": "weight", "embeddings": "weight", "beta": "bias"}
-_SKIPPED_GROUPS = ("optimizer_weights",)
+_WHOLE_MODEL = b"model_weights"
+_SKIPPED_GROUPS = (b"optimizer_weights",)
+"""Names of groups, as the file has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,7 @@ class KerasSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _check_start(path)
+        check_start(path, (_MAGIC,), "this is not an HDF5 file")
         with _opened(path) as file:
             self._stored = _weights(file, path)
         self.entries: Mapping[str, StoredTensor] = {
@@ -81,12 +84,12 @@ class KerasSource:
         with _opened(self.path) as file:
             dataset = file[stored.dataset]
             if tuple(dataset.shape) != tuple(target.shape):
-                raise _damaged(self.path, "it changed while it was read")
+                raise damaged(self.path, "it changed while it was read")
             if not target.shape:
                 target.copy_(torch.from_numpy(np.asarray(dataset[()])))
                 return
             row_bytes = max(1, math.prod(target.shape[1:]) * stored.dtype.itemsize)
-            step = max(1, min(_PIECE_BYTES // row_bytes, target.shape[0]))
+            step = max(1, min(PIECE_BYTES // row_bytes, target.shape[0]))
             piece = np.empty((step, *target.shape[1:]), dtype=dataset.dtype.newbyteorder("="))
             for first in range(0, target.shape[0], step):
                 count = min(step, target.shape[0] - first)
@@ -140,8 +143,9 @@ def _weights(file: h5py.File, path: Path) -> dict[str, _Stored]:
     import h5py  # lazy: optional
 
     root: h5py.Group = file
-    if isinstance(file.get("model_weights"), h5py.Group):  # a whole Keras model, of which these are the weights
-        root = file["model_weights"]
+    if file.id.links.exists(_WHOLE_MODEL):  # a whole Keras model, of which these are the weights
+        weights = _child(file, _WHOLE_MODEL, path)
+        root = weights if isinstance(weights, h5py.Group) else file
     found: dict[str, _Stored] = {}
     unknown: list[str] = []
     for dataset in _datasets(root, path):
@@ -159,8 +163,7 @@ def _weights(file: h5py.File, path: Path) -> dict[str, _Stored]:
         raise CheckpointError(
             "these are not the weights of transformers' BERT or ALBERT",
             where=str(path),
-            received=", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-            or "no weights",
+            received=listed(unknown) or "no weights",
             next_step="Open it with the program that wrote it, and save it as safetensors there",
         )
     # ALBERT in TensorFlow has two biases over the vocabulary and adds this one; in PyTorch they are one.
@@ -178,22 +181,37 @@ def _datasets(root: h5py.Group, path: Path) -> Iterator[h5py.Dataset]:
     visited = 0
     while waiting:
         group, depth = waiting.pop()
-        for name in group:
+        for name in group.id:
             visited += 1
-            where = f"{path}: {group.name.rstrip('/')}/{name}"
             if visited > _MOST_OBJECTS or depth > _DEEPEST:
-                raise CheckpointError("this file has more or deeper groups than any model", where=where)
+                raise CheckpointError(
+                    "this file has more or deeper groups than any model", where=_shown(path, group, name)
+                )
             if depth == 0 and name in _SKIPPED_GROUPS:
                 continue
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                other = f" to {link.filename}" if isinstance(link, h5py.ExternalLink) else ""
-                raise CheckpointError(f"this is a link{other}, which is not followed", where=where)
-            child = group[name]
+            child = _child(group, name, path)
             if isinstance(child, h5py.Group):
                 waiting.append((child, depth + 1))
             elif isinstance(child, h5py.Dataset):
                 yield child
+
+
+def _child(group: h5py.Group, name: bytes, path: Path) -> object:
+    """Open what a group holds under a name, and follow no link: it may lead to another file, or to a pipe.
+
+    h5py's own look at a link (`get` with `getlink`) opens what it leads to.
+    """
+    import h5py  # lazy: optional
+
+    kind = group.id.links.get_info(name).type
+    if kind != h5py.h5l.TYPE_HARD:
+        other = f" to {os.fsdecode(group.id.links.get_val(name)[0])}" if kind == h5py.h5l.TYPE_EXTERNAL else ""
+        raise CheckpointError(f"this is a link{other}, which is not followed", where=_shown(path, group, name))
+    return group[name]
+
+
+def _shown(path: Path, group: h5py.Group, name: bytes) -> str:
+    return f"{path}: {group.name.rstrip('/')}/{name.decode('utf-8', 'replace')}"
 
 
 def _stored(dataset: h5py.Dataset, place: Place, path: Path) -> _Stored:
@@ -227,24 +245,6 @@ def _stored(dataset: h5py.Dataset, place: Place, path: Path) -> _Stored:
     return _Stored(dataset=str(dataset.name), transposed=place.transposed, shape=shape, dtype=dtype)
 
 
-def _check_start(path: Path) -> None:
-    with readable(path) as file:
-        head = file.read(64)
-    if head.startswith(_LFS_POINTER):
-        raise CheckpointError(
-            "this is a Git LFS pointer, not the weights themselves",
-            where=str(path),
-            next_step="Run git lfs pull in the folder it came from, or download the file itself",
-        )
-    if not head.startswith(_MAGIC):
-        raise CheckpointError(
-            "this is not an HDF5 file",
-            where=str(path),
-            received=f"{path.stat().st_size:,} bytes that begin with {head[:8]!r}" if head else "an empty file",
-            next_step=AGAIN_STEP,
-        )
-
-
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     """Open the file for reading, and turn what h5py raises about a damaged one into one clear line."""
@@ -258,13 +258,4 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     except CheckpointError:
         raise
     except Exception as error:  # h5py passes on whatever its C library says, in half a dozen types
-        raise _damaged(path, str(error)) from error
-
-
-def _damaged(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"this weights file is truncated or damaged ({reason.strip(' .')})",
-        where=str(path),
-        received=f"{path.stat().st_size:,} bytes",
-        next_step=AGAIN_STEP,
-    )
+        raise damaged(path, str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ class Layout:
     """A name of a file of any age, as the newest code of that layout writes it."""
     is_known_extra: Callable[[str], bool]
     """Whether a canonical name is a task's head or a buffer, which may come along unused."""
+    body: re.Pattern[str]
+    """What the canonical names of an encoder's own tensors begin with, the pooler aside."""
     decoder: str | None
     """The canonical name of the masked-word head's decoder, which repeats the word table where the two are tied; None
     where the layout never writes one."""
@@ -33,11 +36,15 @@ def _huggingface_places(kind: ModelType, ours: Iterable[str], config: EncoderCon
     return {name: Place(name=in_file) for name, in_file in file_names(ours, config, kind).items()}
 
 
+_GOOGLE_BODY = re.compile(r"bert/(?:embeddings|encoder)/")
+
+
 def _huggingface(kind: ModelType, decoder: str | None) -> Layout:
     return Layout(
         places=functools.partial(_huggingface_places, kind),
         canonical=functools.partial(canonical, kind=kind),
         is_known_extra=is_known_extra,
+        body=re.compile(r"encoder\.(?!pooler\.)" if kind == "albertine" else rf"{kind}\.(?:embeddings|encoder)\."),
         decoder=decoder,
     )
 
@@ -50,18 +57,21 @@ LAYOUTS: Mapping[LayoutName, Layout] = {
         places=functools.partial(google_places, layout="google-bert"),
         canonical=canonical_google,
         is_known_extra=is_google_extra,
+        body=_GOOGLE_BODY,
         decoder=None,
     ),
     "google-albert": Layout(
         places=functools.partial(google_places, layout="google-albert"),
         canonical=canonical_google,
         is_known_extra=is_google_extra,
+        body=_GOOGLE_BODY,
         decoder=None,
     ),
     "brightmart-albert": Layout(
         places=functools.partial(google_places, layout="brightmart-albert"),
         canonical=canonical_google,
         is_known_extra=is_google_extra,
+        body=_GOOGLE_BODY,
         decoder=None,
     ),
 }

@@ -12,6 +12,7 @@ from typing import Generic, Literal, TypeVar
 import torch
 from torch import nn
 
+from albertine.checkpoints.archives import is_archive_name
 from albertine.checkpoints.hub import HUB_PREFIX
 from albertine.checkpoints.matching import encoder_state, fill, read_placed
 from albertine.checkpoints.names import ENCODER_PREFIX, MASKED_WORD_HEAD, PAIR_HEAD
@@ -39,6 +40,21 @@ __all__ = [
 _LOG = logging.getLogger("albertine")
 
 PRESET_PREFIX = "preset:"
+
+_PUBLISHED: Mapping[str, tuple[str, ...]] = {
+    "google-bert": (
+        *(f"bert-{size}-{case}" for size in ("base", "large") for case in ("uncased", "cased")),
+        *(f"bert-base-multilingual-{case}" for case in ("uncased", "cased")),
+        *(f"bert-large-{case}-whole-word-masking" for case in ("uncased", "cased")),
+        "bert-base-chinese",
+        "bert-base-german-cased",
+    ),
+    "albert": tuple(f"albert-{size}-v{n}" for size in ("base", "large", "xlarge", "xxlarge") for n in (1, 2)),
+    "hfl": ("chinese-bert-wwm", "chinese-bert-wwm-ext", "chinese-roberta-wwm-ext"),
+    "sentence-transformers": ("all-MiniLM-L6-v2", "all-MiniLM-L12-v2", "paraphrase-multilingual-MiniLM-L12-v2"),
+}
+"""Organisations of the hub, and models of theirs that people know by the bare name."""
+_FILE_SUFFIXES = (".index", ".ckpt", ".safetensors", ".bin", ".h5", ".json")
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -161,12 +177,16 @@ class OpenedState:
     """task.json, where the folder is a task model of ours."""
 
 
-def open_state(name_or_folder: str | Path, *, allow_pickle: bool = False) -> OpenedState:
+def open_state(
+    name_or_folder: str | Path, *, encoder_only: bool = False, allow_pickle: bool = False, quiet: bool = False
+) -> OpenedState:
     """Open an encoder with every head that it has, as named tensors in the dtype of the file.
 
     Args:
         name_or_folder: what `load_encoder` takes.
+        encoder_only: leave the heads out.
         allow_pickle: as there.
+        quiet: say nothing of what was found and what was not.
 
     Raises:
         ConfigError: neither a folder nor a preset.
@@ -179,12 +199,13 @@ def open_state(name_or_folder: str | Path, *, allow_pickle: bool = False) -> Ope
         state = ModelState(config=loaded.module.config, tensors=loaded.module.state_dict())
         return OpenedState(state=state, tokenizer=None, report=loaded.report, format="preset")
     with open_checkpoint(name_or_folder, allow_pickle=allow_pickle) as opened:
-        head = opened.task_head()
-        found = encoder_state(opened.source, opened.read, heads=True, task_head=head, where=opened.shown)
+        head = None if encoder_only else opened.task_head()
+        found = encoder_state(opened.source, opened.read, heads=not encoder_only, task_head=head, where=opened.shown)
         tensors = {name: read_placed(opened.source, place) for name, place in found.places.items()}
         if opened.sentence is not None:
             tensors |= opened.sentence.tensors
-        opened.log(found.report)
+        if not quiet:
+            opened.log(found.report)
         return OpenedState(
             state=ModelState(
                 config=found.config,
@@ -192,7 +213,7 @@ def open_state(name_or_folder: str | Path, *, allow_pickle: bool = False) -> Ope
                 head=head,
                 pooling=None if opened.sentence is None else opened.sentence.pooling,
             ),
-            tokenizer=opened.tokenizer(),
+            tokenizer=opened.tokenizer(quiet=quiet),
             report=found.report,
             format=opened.format,
             task=opened.task,
@@ -211,15 +232,27 @@ def preset_asked_for(name_or_folder: str | Path, *, say_random: bool = True) -> 
     """
     name = str(name_or_folder)
     looks_like_a_path = isinstance(name_or_folder, Path) or os.sep in name or name.startswith(".")
-    if looks_like_a_path or name.startswith(HUB_PREFIX) or Path(name).exists():
+    looks_like_a_path = looks_like_a_path or is_archive_name(Path(name)) or name.endswith(_FILE_SUFFIXES)
+    if looks_like_a_path or name.startswith(HUB_PREFIX) or Path(name).exists() or Path(f"{name}.index").is_file():
         return None
     bare = name.removeprefix(PRESET_PREFIX)
     if bare not in preset_names():
-        kind = "preset" if bare != name else "encoder: neither a folder nor a preset"
-        raise unknown_name(kind, bare, preset_names())
+        raise _unknown(bare, asked_for_preset=bare != name)
     if bare == name and say_random:
         _LOG.warning("%s is an architecture: its weights are random. Say %s%s to mean that", name, PRESET_PREFIX, name)
     return bare
+
+
+def _unknown(name: str, *, asked_for_preset: bool) -> ConfigError:
+    """Build the error for a name that is no preset: another that is, or where a published model of the name lies."""
+    error = unknown_name(
+        "preset" if asked_for_preset else "encoder: neither a folder nor a preset", name, preset_names()
+    )
+    known = {one.lower(): f"{organisation}/{one}" for organisation, names in _PUBLISHED.items() for one in names}
+    if name.lower() not in known:
+        return error
+    step = f"Nothing is downloaded unless asked: {HUB_PREFIX}{known[name.lower()]}"
+    return ConfigError(error.what, received=error.received, allowed=error.allowed, next_step=step)
 
 
 def _place(device: str | torch.device) -> torch.device:

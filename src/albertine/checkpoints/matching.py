@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,28 +49,62 @@ def match(source: TensorSource, expected: Mapping[str, torch.Size], config: Enco
         expected: our name -> shape.
         config: of the encoder.
         layout: whose names the file has.
+
+    Raises:
+        CheckpointError: two tensors that differ are one of the model's by their names.
     """
     rules = LAYOUTS[layout]
     looked_for = rules.places(expected, config)
     ours = {place.name: name for name, place in looked_for.items()}
-    found: dict[str, Place] = {}
+    candidates: dict[str, list[str]] = {}
     extra: dict[str, str] = {}
-    reshaped: dict[str, Reshaped] = {}
-    for original, entry in source.entries.items():
+    for original in source.entries:
         known = rules.canonical(original)
-        name = ours.get(known)
-        if name is None or name in found:  # or the same tensor twice, under an old and a new name
-            extra[original] = known
-            continue
-        transposed = looked_for[name].transposed
-        shape = tuple(expected[name])
-        wanted = shape[::-1] if transposed else shape
-        if entry.shape != wanted:
-            reshaped[name] = Reshaped(name=original, found=entry.shape, expected=wanted)
+        if known in ours:
+            candidates.setdefault(known, []).append(original)
         else:
-            found[name] = Place(name=original, transposed=transposed)
+            extra[original] = known
+    found: dict[str, Place] = {}
+    reshaped: dict[str, Reshaped] = {}
+    for known, originals in candidates.items():
+        name, chosen = ours[known], _the_one(source, known, originals)
+        transposed, shape = looked_for[name].transposed, tuple(expected[name])
+        wanted, given = shape[::-1] if transposed else shape, source.entries[chosen].shape
+        if given != wanted:
+            reshaped[name] = Reshaped(name=chosen, found=given, expected=wanted)
+        else:
+            found[name] = Place(name=chosen, transposed=transposed)
     missing = {name: place.name for name, place in looked_for.items() if name not in found and name not in reshaped}
     return Match(found=found, missing=missing, extra=extra, reshaped=reshaped)
+
+
+def _the_one(source: TensorSource, known: str, originals: Sequence[str]) -> str:
+    """Choose among the tensors that mean the same: the one of that very name, or any where they are all equal."""
+    if len(originals) == 1 or known in originals:
+        return known if known in originals else originals[0]
+    first = read_tensor(source, originals[0])
+    for other in originals[1:]:
+        if source.entries[other].shape != tuple(first.shape) or not torch.equal(read_tensor(source, other), first):
+            raise CheckpointError(
+                "two tensors of the file are the same one of the model by their names, and differ",
+                where=str(source.path),
+                received=listed(originals),
+                allowed=known,
+                next_step="Keep the one that belongs to the encoder, under that name",
+            )
+    return originals[0]
+
+
+def _refuse_other_numbers(source: TensorSource, name: str) -> None:
+    dtype = source.entries[name].dtype
+    if not dtype.is_floating_point:
+        raise CheckpointError(
+            "this weight is not made of floating-point numbers: the model was quantized, or the file is another's",
+            where=f"{source.path}: {name}",
+            received=str(dtype).removeprefix("torch."),
+            allowed="float32, float16, bfloat16, float64",
+            next_step="Open the model that it was made from",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +135,8 @@ def encoder_state(
         where: the folder, for messages.
 
     Raises:
-        CheckpointError: a tensor of the encoder or the task's head is missing or of another shape.
+        CheckpointError: a tensor of the encoder or the task's head is missing, of another shape or not of floating
+            point numbers; the file has tensors of an encoder that the configuration has no place for.
     """
     config = read.config
     with torch.device("meta"):
@@ -120,6 +155,8 @@ def encoder_state(
             "the masked-word head has a word table of its own, other than the encoder's: both stay",
         )
     _refuse_incomplete(found, source, read, where)
+    for place in found.found.values():
+        _refuse_other_numbers(source, place.name)
     absent = [part for part in _OPTIONAL if any(name.startswith(part) for name in (*found.missing, *found.reshaped))]
     if POOLER in absent:
         config = replace(config, add_pooler=False)
@@ -129,14 +166,13 @@ def encoder_state(
             notes = (*notes, "the pair head is left out, because it stands on the pooler")
     # A head of which nothing is there is no damage: most models have none of the two.
     without = {head for head in (MASKED_WORD_HEAD, PAIR_HEAD) if not _has_some(head, found)}
+    told = (*without, *(() if _has_some(POOLER, found) else (POOLER,)))  # of a missing pooler there is a note
     known = {name for name, known in found.extra.items() if LAYOUTS[read.layout].is_known_extra(known)}
     return EncoderState(
         config=config,
         places={name: place for name, place in found.found.items() if not name.startswith(tuple(absent))},
         report=LoadReport(
-            missing=tuple(
-                sorted(place for name, place in found.missing.items() if not name.startswith(tuple(without)))
-            ),
+            missing=tuple(sorted(place for name, place in found.missing.items() if not name.startswith(told))),
             absent=tuple(_HEAD_NAMES[head] for head in sorted(without)) if heads else (),
             unexpected=tuple(sorted(set(found.extra) - known)),
             unused=tuple(sorted(known)),
@@ -227,14 +263,21 @@ def _refuse_incomplete(found: Match, source: TensorSource, read: ReadConfig, whe
         CheckpointError: naming every missing and every reshaped tensor, and what is probably behind it.
     """
     missing = {name: place for name, place in found.missing.items() if not name.startswith(_OPTIONAL)}
-    reshaped = {name: one for name, one in found.reshaped.items() if not name.startswith(_OPTIONAL)}
-    if not missing and not reshaped:
+    heads = (MASKED_WORD_HEAD, PAIR_HEAD)
+    reshaped = {name: one for name, one in found.reshaped.items() if not name.startswith(heads)}
+    rules = LAYOUTS[read.layout]
+    beyond = [
+        name for name, known in found.extra.items() if rules.body.match(known) and not rules.is_known_extra(known)
+    ]
+    if not missing and not reshaped and not beyond:
         return
-    wrong = [f"no {place}" for place in sorted(missing.values())] + [str(tensor) for tensor in reshaped.values()]
+    what = [f"{len(missing)} tensors of the model are missing, {len(reshaped)} have another shape"]
+    if beyond:
+        what.append(f"{len(beyond)} of the file's have no place in it")
+    wrong = [str(tensor) for tensor in reshaped.values()] + [f"no {place}" for place in sorted(missing.values())]
     raise CheckpointError(
-        f"weights and configuration do not fit: {len(missing)} tensors of the model are missing, {len(reshaped)} have "
-        "another shape",
+        f"weights and configuration do not fit: {', '.join(what)}",
         where=where,
-        received=listed(wrong),
+        received=listed([*wrong, *(f"{name} without a place" for name in beyond)]),
         next_step=likely_cause(found, source, read),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ __all__ = [
     "FolderContents",
     "read_model_folder",
     "replaced_files",
+    "replaced_names",
     "write_model_files",
     "write_model_folder",
 ]
@@ -41,6 +42,7 @@ MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 TASK_SCHEMA_VERSION = 1
 """Of task.json."""
+_MOVE_AWAY = "Move it away, or name another folder"
 
 # Files that belong to one model: where a new model lacks one of them, the old model's may not stay beside it.
 _OWNED = (
@@ -170,7 +172,20 @@ def read_model_folder(folder: Path) -> FolderContents:
 
 @contextlib.contextmanager
 def replaced_files(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder whose files take the place of a model's in `folder` when the block ends well."""
+    """Yield an empty folder whose files take the place of a model's in `folder` when the block ends well.
+
+    Raises:
+        CheckpointError: something else than a file stands where one is to be written, or it would be written outside of
+            the folder through a link; nothing has been changed.
+        FailureError: the disk is full or the place cannot be written to.
+    """
+    if folder.is_symlink() and not folder.exists():
+        raise CheckpointError(
+            "a model folder cannot be written where a link to nothing stands",
+            where=str(folder),
+            received=f"a link to {folder.readlink()}",
+            next_step="Remove the link, or name another folder",
+        )
     if folder.exists() and not folder.is_dir():
         raise CheckpointError("a model folder cannot be written where a file stands", where=str(folder))
     try:
@@ -183,22 +198,59 @@ def replaced_files(folder: Path) -> Iterator[Path]:
             _move_into_place(Path(name), folder)
     except FailureError as error:
         # The file that met the full disk has a passing name; the user knows the folder's.
-        raise FailureError(error.what, where=str(folder), next_step=error.next_step) from error
+        raise FailureError(
+            error.what, where=str(folder), received=error.received, allowed=error.allowed, next_step=error.next_step
+        ) from error
 
 
 def _move_into_place(staging: Path, folder: Path) -> None:
     written = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
-    # A manifest, or a task where an earlier move was cut off, makes it a folder of ours; elsewhere nothing is removed.
-    is_ours = (folder / MANIFEST_FILE).exists() or (folder / TASK_FILE).exists()
-    leftovers = _owned_files(folder) - set(written) if is_ours else set()
+    _refuse_obstacles(folder, [*written, Path(MANIFEST_FILE)])
+    leftovers = replaced_names(folder) - set(written)
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     for name in leftovers:
         (folder / name).unlink(missing_ok=True)
+    for parent in {name.parent for name in leftovers} - {Path()}:
+        with contextlib.suppress(OSError):  # it stays where something else is in it
+            (folder / parent).rmdir()
     for name in sorted(written, key=lambda name: name.name == MANIFEST_FILE):
         (folder / name).parent.mkdir(exist_ok=True)
-        (staging / name).chmod(0o644)
         (staging / name).replace(folder / name)
 
 
-def _owned_files(folder: Path) -> set[Path]:
-    return {path.relative_to(folder) for pattern in _OWNED for path in folder.glob(pattern)}
+def _refuse_obstacles(folder: Path, names: Iterable[Path]) -> None:
+    """Refuse a folder in which one of these files cannot be put, before anything in it is touched."""
+    for name in names:
+        place = folder / name
+        for parent in (folder / one for one in name.parents if one != Path()):
+            if parent.is_symlink():
+                raise CheckpointError(
+                    "a folder of the model is a link here, and its files would be written elsewhere",
+                    where=str(parent),
+                    received=f"a link to {parent.readlink()}",
+                    next_step="Remove the link, or name another folder",
+                )
+            if parent.exists() and not parent.is_dir():
+                raise CheckpointError(
+                    "a file stands where a folder of the model is to be", where=str(parent), next_step=_MOVE_AWAY
+                )
+        if place.is_dir() and not place.is_symlink():
+            raise CheckpointError(
+                "a folder stands where a file of the model is to be", where=str(place), next_step=_MOVE_AWAY
+            )
+
+
+def replaced_names(folder: Path) -> set[Path]:
+    """Return the files of the model in a folder of ours, which go when another takes its place.
+
+    A manifest, or a task where an earlier move was cut off, makes it a folder of ours; elsewhere nothing is removed.
+    """
+    if not ((folder / MANIFEST_FILE).is_file() or (folder / TASK_FILE).is_file()):
+        return set()
+    return {
+        path.relative_to(folder)
+        for pattern in _OWNED
+        for path in folder.glob(pattern)
+        # What lies behind a linked folder is not in this one.
+        if not path.is_dir() and (path.parent == folder or not path.parent.is_symlink())
+    }

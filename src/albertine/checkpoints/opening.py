@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from albertine.checkpoints.archives import is_archive, unpacked
+from albertine.checkpoints.archives import is_archive, is_archive_name, unpacked
 from albertine.checkpoints.google.folder import GoogleFolder, find_google, read_folder_config
-from albertine.checkpoints.google.names import detect_layout, google_head
-from albertine.checkpoints.hub import HUB_PREFIX, fetch
+from albertine.checkpoints.google.names import canonical_google, detect_layout, google_head
+from albertine.checkpoints.hub import HUB_PREFIX, fetch, parse_hub_name
 from albertine.checkpoints.huggingface import ENCODER_BODY, ReadConfig, config_from_json
 from albertine.checkpoints.huggingface_heads import read_head
 from albertine.checkpoints.keras import KERAS_FILE, open_keras
@@ -29,7 +30,7 @@ from albertine.checkpoints.source import TensorSource
 from albertine.checkpoints.state import HEAD_MODULES, TaskHead
 from albertine.checkpoints.tensorflow import open_bundle
 from albertine.checkpoints.tensors import INDEX_FILE, WEIGHTS_FILE, find_weights, read_json
-from albertine.errors import CheckpointError, TokenizerError
+from albertine.errors import CheckpointError, ConfigError, TokenizerError
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Checkpoint", "FormatName", "checkpoint_files", "open_checkpoint"]
@@ -53,6 +54,13 @@ _FILES = (
 )
 """What a model folder may consist of, as far as an encoder and its tokenizer depend on it."""
 _TOKENIZER_FILES = ("tokenizer.json", "*vocab*.txt", "*.model")
+_OPENED = (
+    f"a folder with {WEIGHTS_FILE} or its index, {KERAS_FILE}, or with --allow-pickle pytorch_model.bin; a "
+    "sentence-transformers folder; a TensorFlow checkpoint's folder, .index file or prefix; a zip or tar archive of "
+    f"one of these; {HUB_PREFIX}ORGANISATION/NAME"
+)
+_WITHOUT_POOLER = ("ForMaskedLM", "ForTokenClassification", "ForQuestionAnswering", "LMHeadModel")
+"""What the names of transformers' classes end in whose encoder has no pooler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +86,16 @@ class Checkpoint:
     """What a training checkpoint holds besides the model, in words."""
     sentence: SentenceFolder | None = None
     """What a sentence-transformers folder says about a text's vector."""
+    remarks: tuple[str, ...] = ()
+    """What is as it should be and may surprise all the same, in sentences."""
 
     def log(self, report: LoadReport) -> None:
         """Say what a load found, and what was not even looked at."""
         report.log(self.shown)
         if self.skipped:
             _LOG.info("%s: %s skipped", self.shown, self.skipped)
+        for remark in self.remarks:
+            _LOG.info("%s: %s", self.shown, remark)
         for note in () if self.sentence is None else self.sentence.notes:
             _LOG.warning("%s: %s", self.shown, note)
 
@@ -100,23 +112,27 @@ class Checkpoint:
                 return None
             return TaskHead(task=str(task), labels=tuple(str(label) for label in labels), module=module)
         if self.config_json is None:
-            return google_head(self.source.entries)
+            return _head_with_task(google_head(self.source.entries), self.source)
         canonical = LAYOUTS[self.read.layout].canonical
         shapes = {canonical(name): entry.shape for name, entry in self.source.entries.items()}
         return read_head(self.config_json, shapes, where=str(self.path / CONFIG_FILE))
 
-    def tokenizer(self) -> Tokenizer | None:
+    def tokenizer(self, *, quiet: bool = False) -> Tokenizer | None:
         """Open the tokenizer; None, with a warning, where the folder has no tokenizer files.
+
+        Args:
+            quiet: leave the warning out.
 
         Raises:
             TokenizerError: its files are wrong, or do not fit the encoder.
         """
         folder = self.tokenizer_folder
         if not any(path.is_file() for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
-            _LOG.warning(
-                "%s has no tokenizer files (vocab.txt, *.model or tokenizer.json): the encoder takes ids, not text",
-                self.shown,
-            )
+            if not quiet:
+                _LOG.warning(
+                    "%s has no tokenizer files (vocab.txt, *.model or tokenizer.json): the encoder takes ids, not text",
+                    self.shown,
+                )
             return None
         tokenizer = load_tokenizer(folder)
         if tokenizer.vocab_size > self.read.config.vocab_size:
@@ -148,8 +164,43 @@ def open_checkpoint(name: str | Path, *, allow_pickle: bool = False) -> Iterator
         if str(name).startswith(HUB_PREFIX):
             path = fetch(str(name), allow_pickle=allow_pickle)
         if is_archive(path):
-            path = stack.enter_context(unpacked(path))
+            path = stack.enter_context(_unpacked(path))
         yield _open(path, str(name), allow_pickle=allow_pickle)
+
+
+@contextlib.contextmanager
+def _unpacked(archive: Path) -> Iterator[Path]:
+    """Unpack an archive; what is wrong with a file of it is said by its path in the archive."""
+    with unpacked(archive) as folder:
+        renamed = _Renamed(str(folder), str(archive))
+        _LOG.addFilter(renamed)
+        try:
+            yield folder
+        except (CheckpointError, TokenizerError) as error:
+            if str(folder) not in str(error):
+                raise
+            parts = (error.what, error.where, error.received, error.allowed, error.next_step)
+            what, where, received, allowed, step = (
+                None if part is None else str(part).replace(str(folder), str(archive)) for part in parts
+            )
+            raise type(error)(str(what), where=where, received=received, allowed=allowed, next_step=step) from error
+        finally:
+            _LOG.removeFilter(renamed)
+
+
+class _Renamed(logging.Filter):
+    """Says the name of an archive where a message has that of the folder it was unpacked to."""
+
+    def __init__(self, folder: str, archive: str) -> None:
+        super().__init__()
+        self._folder, self._archive = folder, archive
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite a message; all pass."""
+        message = record.getMessage()
+        if self._folder in message:
+            record.msg, record.args = message.replace(self._folder, self._archive), None
+        return True
 
 
 def checkpoint_files(path: Path) -> tuple[Path, ...]:
@@ -185,19 +236,33 @@ def _open_folder(path: Path, shown: str, *, allow_pickle: bool) -> Checkpoint:
     if google is not None:
         return _open_google(google, path, shown)
     if not path.is_dir():
-        raise CheckpointError(
-            "this is not an encoder" if path.exists() else "there is no such folder or file",
-            where=shown,
-            allowed="a model folder, a TensorFlow checkpoint's folder, .index file or prefix, a zip or tar archive, "
-            f"{HUB_PREFIX}ORGANISATION/NAME",
-        )
-    if allow_pickle and find_pickle(path) is not None:
+        raise _no_encoder(path, shown)
+    pickle = find_pickle(path) if allow_pickle else None
+    # Of the two Keras's file is the one that can run nothing, but not everybody has what reads it.
+    if (path / KERAS_FILE).is_file() and (pickle is None or importlib.util.find_spec("h5py") is not None):
+        return _huggingface(path, shown, open_keras(path / KERAS_FILE))
+    if pickle is not None:
         pickled = open_pickle(path)
         return _huggingface(path, shown, pickled, notes=pickled.notes)
-    if (path / KERAS_FILE).is_file():
-        return _huggingface(path, shown, open_keras(path / KERAS_FILE))
+    if next(path.iterdir(), None) is None:
+        raise CheckpointError("no weights in this folder", where=shown, received="an empty folder", allowed=_OPENED)
     find_weights(path)  # says what the folder holds instead
     raise AssertionError("unreachable: there are no safetensors in the folder")
+
+
+def _no_encoder(path: Path, shown: str) -> CheckpointError:
+    """Say what a path is that is no folder, and what was probably meant."""
+    if path.exists():
+        step = f"Give the folder that it lies in, {path.parent}" if _is_part(path) else None
+        return CheckpointError("this is not an encoder", where=shown, allowed=_OPENED, next_step=step)
+    if is_archive_name(path):
+        return CheckpointError("there is no such file", where=shown)
+    step = None
+    if shown.count("/") == 1 and not path.parent.exists():
+        with contextlib.suppress(ConfigError):  # it is no name that the hub could have
+            parse_hub_name(HUB_PREFIX + shown)
+            step = f"If this is a model on the hub: nothing is downloaded unless asked, {HUB_PREFIX}{shown}"
+    return CheckpointError("there is no such folder or file", where=shown, allowed=_OPENED, next_step=step)
 
 
 def _open_safetensors(path: Path, shown: str) -> Checkpoint:
@@ -224,6 +289,11 @@ def _huggingface(
 ) -> Checkpoint:
     values = read_json(path / CONFIG_FILE) if config is None else config
     read = config_from_json(values, where=str(path / CONFIG_FILE))
+    remarks = []
+    poolerless = _class_without_pooler(values)
+    if poolerless is not None and read.config.add_pooler and not any("pooler" in name for name in source.entries):
+        read = replace(read, config=replace(read.config, add_pooler=False))
+        remarks.append(f"the encoder has no pooler, as in every {poolerless}")
     return Checkpoint(
         path=path,
         shown=shown,
@@ -233,6 +303,7 @@ def _huggingface(
         tokenizer_folder=path,
         config_json=values,
         task=task,
+        remarks=tuple(remarks),
     )
 
 
@@ -249,3 +320,23 @@ def _open_google(google: GoogleFolder, path: Path, shown: str) -> Checkpoint:
         skipped=source.skipped.summary,
         tokenizer_folder=google.tokenizer_folder,
     )
+
+
+def _head_with_task(head: TaskHead | None, source: TensorSource) -> TaskHead | None:
+    """Take a classifier where there is no pooler for one of tokens, as Google's code has no other sign for it."""
+    if head is None or head.task != "text-classification":
+        return head
+    has_pooler = any(canonical_google(name).startswith("bert/pooler/") for name in source.entries)
+    return head if has_pooler else replace(head, task="token-classification")
+
+
+def _class_without_pooler(values: Mapping[str, object]) -> str | None:
+    """Return the class of transformers that a configuration names, where its encoder has no pooler."""
+    names = values.get("architectures")
+    found = names[0] if isinstance(names, list) and names else None
+    return found if isinstance(found, str) and found.endswith(_WITHOUT_POOLER) else None
+
+
+def _is_part(path: Path) -> bool:
+    """Say whether a path is a file of a model folder, and not the folder."""
+    return path.is_file() and (path.name == CONFIG_FILE or path.suffix in (".safetensors", ".bin", ".h5"))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import pickletools
-import re
 import warnings
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from albertine.checkpoints.reading import AGAIN_STEP, readable
+from albertine.checkpoints.pickle_refusals import STATE_DICT_STEP, check_pickle, check_tensor, is_archive, refusal
+from albertine.checkpoints.pieces import PIECE_BYTES
+from albertine.checkpoints.report import listed
+from albertine.checkpoints.shards import ShardedSource, open_shards
 from albertine.checkpoints.source import StoredTensor
-from albertine.checkpoints.tensors import read_json
 from albertine.errors import CheckpointError
 
 __all__ = ["PickleSource", "find_pickle", "open_pickle"]
@@ -24,26 +23,10 @@ __all__ = ["PickleSource", "find_pickle", "open_pickle"]
 _FILE = "pytorch_model.bin"
 _INDEX = "pytorch_model.bin.index.json"
 
-_PIECE_BYTES = 16 << 20
 _REOPEN_BYTES = 64 << 20
-_LARGEST_PICKLE = 64 << 20
-"""Of a zip archive's pickle, which holds names and shapes; the numbers lie in records of their own."""
-_ZIP_START = b"PK\x03\x04"
-_LFS_POINTER = b"version https://git-lfs.github.com/"
-_DTYPES = frozenset(
-    (
-        torch.float64, torch.float32, torch.float16, torch.bfloat16,
-        torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
-    )
-)  # fmt: skip
-_FORBIDDEN = re.compile(r"(?:Unsupported global: GLOBAL|unsupported GLOBAL) (\S+)")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 """What training programs call the model's dictionary, beside those of their optimizer, averages and settings."""
-_HARMLESS = ("torch.", "collections.")
-_STATE_DICT = (
-    "Where you trust its origin, write the weights alone with the program that made it: "
-    "torch.save(model.state_dict(), FILE), or save_file of safetensors"
-)
+_LISTED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +38,8 @@ class _Contents:
     notes: tuple[str, ...]
 
 
-class PickleSource:
-    """The tensors of a pickled file, or of the shards of an index.
+class _PickleFile:
+    """The tensors of one pickled file.
 
     The numbers of a zip archive (torch 1.6 and later) are read as they are asked for. Older files are in memory whole
     from the beginning, because their loader knows no other way.
@@ -64,61 +47,54 @@ class PickleSource:
     Pages of a file that were looked at count as memory of the process until it is closed, so an archive is opened anew
     after every few dozen megabytes.
 
-    Args:
-        path: the file or the index, for messages.
-        files: every file, and the names that are taken from it; None takes all.
-
     Raises:
         CheckpointError: as `open_pickle`.
     """
 
-    def __init__(self, path: Path, files: Mapping[Path, frozenset[str] | None]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._files: dict[Path, dict[str, Tensor]] = {}
-        self._place: dict[str, Path] = {}
-        self._read_bytes: dict[Path, int] = dict.fromkeys(files, 0)
-        notes: list[str] = []
-        for file, promised in files.items():
-            contents = _load(file)
-            lacking = sorted((promised or frozenset()) - set(contents.tensors))
-            if lacking:
-                raise CheckpointError(
-                    f"this shard lacks tensors that the index promises: {', '.join(lacking)}",
-                    where=str(file),
-                    next_step=AGAIN_STEP,
-                )
-            self._files[file] = contents.tensors
-            self._place |= dict.fromkeys(contents.tensors, file)
-            notes += contents.notes
-        self.notes = tuple(notes)
-        """What of the files is no tensor, and which of several dictionaries was opened."""
+        contents = _load(path)
+        self.notes = contents.notes
+        self._tensors = contents.tensors
+        self._read_bytes = 0
         self.entries: Mapping[str, StoredTensor] = {
-            name: StoredTensor(shape=tuple(tensor.shape), dtype=tensor.dtype)
-            for file in self._files.values()
-            for name, tensor in file.items()
+            name: StoredTensor(shape=tuple(tensor.shape), dtype=tensor.dtype) for name, tensor in self._tensors.items()
         }
 
     def copy(self, name: str, into: Tensor) -> None:
         """Do what `TensorSource.copy` says."""
         entry = self.entries[name]
-        file = self._place[name]
         if not entry.shape:
-            into.copy_(self._files[file][name])
+            into.copy_(self._tensors[name])
             return
         row_bytes = max(1, math.prod(entry.shape[1:]) * entry.dtype.itemsize)
-        step = max(1, _PIECE_BYTES // row_bytes)
+        step = max(1, PIECE_BYTES // row_bytes)
         for first in range(0, entry.shape[0], step):
             rows = slice(first, min(first + step, entry.shape[0]))
-            into[rows].copy_(self._files[file][name][rows])
-            self._count(file, (rows.stop - rows.start) * row_bytes)
+            into[rows].copy_(self._tensors[name][rows])
+            self._count((rows.stop - rows.start) * row_bytes)
 
-    def _count(self, file: Path, read: int) -> None:
-        self._read_bytes[file] += read
-        if self._read_bytes[file] < _REOPEN_BYTES or not _is_archive(file):
+    def _count(self, read: int) -> None:
+        self._read_bytes += read
+        if self._read_bytes < _REOPEN_BYTES or not is_archive(self.path):
             return
-        self._read_bytes[file] = 0
-        self._files[file].clear()  # closes the file, whose pages are given back
-        self._files[file].update(_load(file).tensors)
+        self._read_bytes = 0
+        self._tensors.clear()  # closes the file, whose pages are given back
+        self._tensors.update(_load(self.path).tensors)
+
+
+class PickleSource(ShardedSource):
+    """The tensors of a pickled file, or of the shards of an index.
+
+    Args:
+        path: the file or the index, for messages.
+        places: the file that holds each tensor, by name.
+    """
+
+    def __init__(self, path: Path, places: Mapping[str, _PickleFile]) -> None:
+        super().__init__(path, places)
+        self.notes = tuple(note for file in dict.fromkeys(places.values()) for note in file.notes)
+        """What of the files is no tensor, and which of several dictionaries was opened."""
 
 
 def open_pickle(path: Path) -> PickleSource:
@@ -141,8 +117,9 @@ def open_pickle(path: Path) -> PickleSource:
             raise _no_pickle(path)
         path = found
     if path.name.endswith(".index.json"):
-        return PickleSource(path, _shards(path))
-    return PickleSource(path, {path: None})
+        return PickleSource(path, open_shards(path, _PickleFile))
+    file = _PickleFile(path)
+    return PickleSource(path, dict.fromkeys(file.entries, file))
 
 
 def find_pickle(folder: Path) -> Path | None:
@@ -155,131 +132,35 @@ def _no_pickle(folder: Path) -> CheckpointError:
     return CheckpointError(
         "no pickled weights in this folder",
         where=str(folder),
-        received=", ".join(names) or "an empty folder",
+        received=listed(names, _LISTED) or "an empty folder",
         allowed=f"{_FILE} or {_INDEX}; a file of another name is given by its path",
     )
 
 
-def _shards(index: Path) -> dict[Path, frozenset[str] | None]:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise CheckpointError(
-            "this index has no weight_map from tensor names to file names", where=str(index), next_step=AGAIN_STEP
-        )
-    shards = sorted(set(weight_map.values()))
-    for shard in shards:
-        if Path(shard).name != shard:
-            raise CheckpointError("a shard must lie in the folder of its index", where=str(index), received=repr(shard))
-    absent = [shard for shard in shards if not (index.parent / shard).is_file()]
-    if absent:
-        raise CheckpointError(
-            f"{len(absent)} of {len(shards)} shards are missing: {', '.join(absent)}",
-            where=str(index.parent),
-            next_step="Copy the missing files into the folder",
-        )
-    return {
-        index.parent / shard: frozenset(name for name, place in weight_map.items() if place == shard)
-        for shard in shards
-    }
-
-
 def _load(path: Path) -> _Contents:
     """Read names and shapes of one file, and of an old one the numbers too."""
-    _check_start(path)
-    is_archive = _is_archive(path)
-    if is_archive:
-        _check_archive(path)
+    check_pickle(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the age of the file, which is not the user's to change
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
-    except Exception as error:  # a damaged pickle makes the loader raise nearly anything
-        raise _refusal(path, error) from error
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive(path))
+        return _contents(loaded, path)
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged pickle makes the loader, or what it has loaded, raise nearly anything
+        raise refusal(path, error) from error
+
+
+def _contents(loaded: object, path: Path) -> _Contents:
     found, notes = _unwrap(loaded, path)
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     size = path.stat().st_size
     for name, tensor in tensors.items():
-        _check_tensor(tensor, size, f"{path}: {name}")
+        check_tensor(tensor, size, f"{path}: {name}")
     others = sorted(str(name) for name in set(found) - set(tensors))
     if others:
-        notes = (*notes, f"{path.name}: no tensors, left out: {_listed(others)}")
+        notes = (*notes, f"{path.name}: no tensors, left out: {listed(others, _LISTED)}")
     return _Contents(tensors={name: tensor.detach() for name, tensor in tensors.items()}, notes=notes)
-
-
-def _is_archive(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_ZIP_START)) == _ZIP_START
-
-
-def _check_start(path: Path) -> None:
-    """Refuse what is not a file, and by its first bytes what is not a pickle."""
-    with readable(path) as file:
-        head = file.read(64)
-    if head.startswith(_LFS_POINTER):
-        raise CheckpointError(
-            "this is a Git LFS pointer, not the weights themselves",
-            where=str(path),
-            next_step="Run git lfs pull in the folder it came from, or download the file itself",
-        )
-    if not head.startswith((_ZIP_START, b"\x80")):
-        raise CheckpointError(
-            "this is not a file that torch.save wrote",
-            where=str(path),
-            received=f"{path.stat().st_size:,} bytes that begin with {head[:8]!r}" if head else "an empty file",
-            next_step=AGAIN_STEP,
-        )
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse a zip archive whose small parts could unfold to more memory than the file has bytes.
-
-    `torch.save` compresses nothing.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise _damaged(path, str(error)) from error
-    if not any(entry.filename.endswith("/data.pkl") for entry in entries):
-        raise CheckpointError(
-            "this zip archive holds no data.pkl, so torch.save did not write it",
-            where=str(path),
-            received=_listed([entry.filename for entry in entries]) or "an empty archive",
-        )
-    size = path.stat().st_size
-    for entry in entries:
-        if entry.file_size > size:
-            raise _damaged(path, f"{entry.filename} would be larger than the whole archive")
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise CheckpointError("a record of this archive is compressed", where=f"{path}: {entry.filename}")
-        if entry.filename.endswith(".pkl") and entry.file_size > _LARGEST_PICKLE:
-            raise CheckpointError(
-                "the names and shapes of this file take more room than those of any encoder",
-                where=f"{path}: {entry.filename}",
-                received=f"{entry.file_size:,} bytes",
-                allowed=f"up to {_LARGEST_PICKLE:,}",
-            )
-
-
-def _check_tensor(tensor: Tensor, file_bytes: int, where: str) -> None:
-    """Refuse a tensor that is more than plain numbers of this file."""
-    if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_quantized:
-        raise CheckpointError(
-            "this is not a plain tensor", where=where, received=f"{type(tensor).__name__}, {tensor.layout}"
-        )
-    if tensor.device.type != "cpu" or tensor.dtype not in _DTYPES:
-        raise CheckpointError(
-            "this tensor's type or place is not one that is read here",
-            where=where,
-            received=f"{tensor.dtype} on {tensor.device}",
-        )
-    if tensor.numel() * tensor.itemsize > file_bytes:
-        raise CheckpointError(
-            "this tensor is larger than its file",
-            where=where,
-            received=f"shape {tuple(tensor.shape)} in {file_bytes:,} bytes",
-            next_step=AGAIN_STEP,
-        )
 
 
 def _unwrap(value: object, path: Path) -> tuple[Mapping[str, object], tuple[str, ...]]:
@@ -294,14 +175,16 @@ def _unwrap(value: object, path: Path) -> tuple[Mapping[str, object], tuple[str,
         if len(usual) != 1 and any(isinstance(one, Tensor) for one in value.values()):
             unnamed = [repr(name) for name in value if not isinstance(name, str)]
             if unnamed:
-                raise CheckpointError("a tensor's name must be text", where=str(path), received=_listed(unnamed))
+                raise CheckpointError(
+                    "a tensor's name must be text", where=str(path), received=listed(unnamed, _LISTED)
+                )
             return value, notes
         if len(usual) != 1 and len(inner) > 1:
             raise CheckpointError(
                 "this file has tensors in several dictionaries, and nothing says which is the model",
                 where=str(path),
-                received=_listed(sorted(inner)),
-                next_step=_STATE_DICT,
+                received=listed(sorted(inner), _LISTED),
+                next_step=STATE_DICT_STEP,
             )
         if not inner:
             break
@@ -310,14 +193,14 @@ def _unwrap(value: object, path: Path) -> tuple[Mapping[str, object], tuple[str,
         notes = (*notes, f"{path.name}: opened what stands under {' > '.join(trail)}")
         others = sorted(str(key) for key in value if key != chosen)
         if others:
-            notes = (*notes, f"{path.name}: beside it, left out: {_listed(others)}")
+            notes = (*notes, f"{path.name}: beside it, left out: {listed(others, _LISTED)}")
         value = value[chosen]
-    names = f" of {_listed([str(name) for name in value])}" if isinstance(value, Mapping) and value else ""
+    names = f" of {listed([str(name) for name in value], _LISTED)}" if isinstance(value, Mapping) and value else ""
     raise CheckpointError(
         "no tensors in this file",
         where=str(path),
         received=f"a {type(value).__name__}{names}",
-        next_step=_STATE_DICT,
+        next_step=STATE_DICT_STEP,
     )
 
 
@@ -329,63 +212,3 @@ def _holds_tensors(value: object, depth: int = 4) -> bool:
     if not isinstance(value, Mapping) or depth == 0 or not all(isinstance(name, str) for name in value):
         return False
     return any(isinstance(one, Tensor) or _holds_tensors(one, depth - 1) for one in value.values())
-
-
-def _refusal(path: Path, error: Exception) -> CheckpointError:
-    """Tell a forbidden pickle from a damaged one."""
-    text = str(error)
-    named = _FORBIDDEN.search(text)
-    wanted = [named.group(1)] if named else list(_globals(path))
-    if wanted:
-        return CheckpointError(
-            f"this pickle asks for {_listed(wanted)}, which is more than tensors and plain values; nothing of it was "
-            "executed",
-            where=str(path),
-            next_step=f"Do not open it with another loader unless you trust it. {_STATE_DICT}",
-        )
-    if "TorchScript" in text:
-        return CheckpointError("this is a TorchScript program, not weights", where=str(path), next_step=_STATE_DICT)
-    return _damaged(path, f"{type(error).__name__}: {text}")
-
-
-def _damaged(path: Path, reason: str) -> CheckpointError:
-    first = re.split(r"[\r\n]|\. ", reason)[0][:200].rstrip(" .:")
-    return CheckpointError(
-        f"this weights file is truncated or damaged ({first})",
-        where=str(path),
-        received=f"{path.stat().st_size:,} bytes",
-        next_step=AGAIN_STEP,
-    )
-
-
-def _globals(path: Path) -> Iterator[str]:
-    """Name the classes and functions that a pickle would look up, without looking them up; torch's own left out."""
-    strings: list[str] = []
-    try:
-        for opcode, argument, _ in pickletools.genops(_pickle_bytes(path)):
-            if opcode.name in ("GLOBAL", "INST"):
-                name = str(argument).replace(" ", ".")
-            elif opcode.name == "STACK_GLOBAL":
-                name = ".".join(strings[-2:])
-            else:
-                if isinstance(argument, str):
-                    strings = [*strings[-1:], argument]
-                continue
-            if not name.startswith(_HARMLESS):
-                yield name
-    except Exception:  # the rest is damaged; what was named so far stands
-        return
-
-
-def _pickle_bytes(path: Path) -> bytes:
-    if not _is_archive(path):
-        with path.open("rb") as file:
-            return file.read(_LARGEST_PICKLE)
-    with zipfile.ZipFile(path) as archive:
-        name = next(entry.filename for entry in archive.infolist() if entry.filename.endswith("/data.pkl"))
-        return archive.read(name)
-
-
-def _listed(names: list[str]) -> str:
-    every = list(dict.fromkeys(names))
-    return ", ".join(every[:8]) + (f" and {len(every) - 8} more" if len(every) > 8 else "")

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 __all__ = ["LoadReport", "Reshaped", "listed"]
 
 _LOG = logging.getLogger("albertine")
-_NAMED_AT_MOST = 6
 
 
-def listed(names: Sequence[str]) -> str:
-    """Name the first of many, and count the others."""
-    rest = len(names) - _NAMED_AT_MOST
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {rest:,} more" if rest > 0 else "")
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Name the first of many, and count the others; empty where there are none.
+
+    Args:
+        names: in the order in which they are named.
+        most: how many are named.
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

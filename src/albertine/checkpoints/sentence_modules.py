@@ -54,6 +54,8 @@ class PoolingFolder:
     """In the order in which their vectors stand."""
     hidden_size: object
     """Width of the encoder that it is for; None where it does not say."""
+    prompt_is_pooled: bool
+    """Whether the states of a prompt's tokens are part of the vector."""
     notes: tuple[str, ...]
     """What it says that is not done here, in sentences."""
 
@@ -77,8 +79,6 @@ def read_pooling(folder: Path) -> PoolingFolder:
     file = folder / CONFIG_FILE
     config = read_json(file)
     notes = [f"{folder.name}: {key} is not read" for key in config if key not in _POOLING_KEYS]
-    if config.get("include_prompt") is False:
-        notes.append("prompts are left out of the pooling there; here no prompt is put before a text")
     asked = config.get("pooling_mode")
     modes: tuple[PoolingMode, ...]
     if asked is None:
@@ -93,16 +93,24 @@ def read_pooling(folder: Path) -> PoolingFolder:
             )
         modes = tuple(_MODES[name] for name in names)
     hidden_size = config.get("embedding_dimension", config.get("word_embedding_dimension"))
-    return PoolingFolder(modes=modes, hidden_size=hidden_size, notes=tuple(notes))
+    return PoolingFolder(
+        modes=modes,
+        hidden_size=hidden_size,
+        prompt_is_pooled=config.get("include_prompt") is not False,
+        notes=tuple(notes),
+    )
 
 
-def write_pooling(folder: Path, modes: Sequence[PoolingMode], *, hidden_size: int) -> None:
+def write_pooling(
+    folder: Path, modes: Sequence[PoolingMode], *, hidden_size: int, prompt_is_pooled: bool = True
+) -> None:
     """Write a Pooling module, in the old form, which every version reads, unless only the new one can say it.
 
     Args:
         folder: made where it does not exist.
         modes: in the order in which their vectors stand; the old form knows one order only.
         hidden_size: width of the encoder.
+        prompt_is_pooled: whether the states of a prompt's tokens are part of the vector.
 
     Raises:
         FailureError: the disk is full or the place cannot be written to.
@@ -113,7 +121,7 @@ def write_pooling(folder: Path, modes: Sequence[PoolingMode], *, hidden_size: in
     else:
         theirs = {ours: name for name, ours in _MODES.items()}
         config = {"embedding_dimension": hidden_size, "pooling_mode": [theirs[mode] for mode in modes]}
-    write_json(folder / CONFIG_FILE, {**config, "include_prompt": True})
+    write_json(folder / CONFIG_FILE, {**config, "include_prompt": prompt_is_pooled})
 
 
 def read_dense(folder: Path, *, allow_pickle: bool = False) -> DenseFolder:

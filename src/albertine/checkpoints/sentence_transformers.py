@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import get_args
 
 from torch import Tensor
 
@@ -19,7 +20,8 @@ from albertine.checkpoints.sentence_modules import (
 from albertine.checkpoints.tensors import read_json
 from albertine.errors import CheckpointError, ConfigError
 from albertine.files import write_json, write_text
-from albertine.models.pooling import SentencePooling
+from albertine.models.pooling import Prompt, SentencePooling, Similarity, VectorUse
+from albertine.tokenization.detect import read_max_length
 
 __all__ = ["SentenceFolder", "is_sentence_transformers", "read_sentence_transformers", "write_sentence_transformers"]
 
@@ -35,9 +37,6 @@ _PACKAGE = "sentence_transformers."
 _WRITTEN_TYPE = "sentence_transformers.models."
 """The place of module classes that every version of the package understands."""
 _MODULE_LIST_LIMIT = 1 << 20
-
-_NO_LIMIT = 1_000_000
-"""A tokenizer without a maximum length says an enormous number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +76,15 @@ class _Roles:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """What config_sentence_transformers.json says."""
+
+    use: VectorUse
+    truncate_dim: int | None
+    notes: tuple[str, ...]
+
+
 def is_sentence_transformers(folder: Path) -> bool:
     """Say whether a folder is one of sentence-transformers."""
     return (folder / MODULES_FILE).is_file()
@@ -95,20 +103,24 @@ def read_sentence_transformers(folder: Path, *, allow_pickle: bool = False) -> S
             Normalize, in that order; a module outside the folder; dense weights that do not fit their configuration.
     """
     roles = _roles(folder, _modules(folder))
-    settings = _transformer_settings(roles.transformer)
+    transformer = _transformer_settings(roles.transformer)
     pooling = read_pooling(roles.pooling)
     _check_width(pooling.hidden_size, roles)
     dense = [read_dense(place, allow_pickle=allow_pickle) for place in roles.dense]
     try:
+        settings = _settings(folder, prompt_is_pooled=pooling.prompt_is_pooled)
         record = SentencePooling(
             modes=pooling.modes,
             dense=tuple(one.layer for one in dense),
             normalize=roles.normalize,
-            max_length=_max_length(settings, roles.transformer),
-            lowercase=settings.get("do_lower_case") is True,
+            max_length=_max_length(transformer, roles.transformer),
+            lowercase=transformer.get("do_lower_case") is True,
+            truncate_dim=settings.truncate_dim,
+            use=settings.use,
         )
     except ConfigError as error:
-        raise CheckpointError(error.what, where=f"{folder}: {error.where}", received=error.received) from error
+        where = f"{folder}: {error.where}"
+        raise CheckpointError(error.what, where=where, received=error.received, allowed=error.allowed) from error
     return SentenceFolder(
         transformer=roles.transformer,
         pooling=record,
@@ -117,7 +129,7 @@ def read_sentence_transformers(folder: Path, *, allow_pickle: bool = False) -> S
             for index, one in enumerate(dense)
             for name, tensor in one.tensors.items()
         },
-        notes=(*roles.notes, *pooling.notes, *_settings_notes(folder)),
+        notes=(*roles.notes, *pooling.notes, *settings.notes),
     )
 
 
@@ -147,11 +159,19 @@ def write_sentence_transformers(
         for index, name in enumerate(names)
     ]
     write_text(folder / MODULES_FILE, json.dumps(modules, indent=2) + "\n")
-    write_json(folder / SETTINGS_FILE, {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"})
+    use = pooling.use
+    settings: dict[str, object] = {
+        "prompts": {prompt.name: prompt.text for prompt in use.prompts},
+        "default_prompt_name": use.default_prompt,
+        "similarity_fn_name": use.similarity,
+    }
+    if pooling.truncate_dim is not None:
+        settings["truncate_dim"] = pooling.truncate_dim
+    write_json(folder / SETTINGS_FILE, settings)
     write_json(
         folder / _TRANSFORMER_FILES[0], {"max_seq_length": pooling.max_length, "do_lower_case": pooling.lowercase}
     )
-    write_pooling(folder / names[1], pooling.modes, hidden_size=hidden_size)
+    write_pooling(folder / names[1], pooling.modes, hidden_size=hidden_size, prompt_is_pooled=use.prompt_is_pooled)
     for index, layer in enumerate(pooling.dense):
         prefix = f"pooling.dense.{index}."
         own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -237,8 +257,7 @@ def _roles(folder: Path, modules: Sequence[_Module]) -> _Roles:
 
 def _check_width(width: object, roles: _Roles) -> None:
     """Hold the width that the pooling is for against the encoder's."""
-    file = roles.transformer / "config.json"
-    hidden = read_json(file).get("hidden_size") if file.is_file() else None
+    hidden = _read_where_there(roles.transformer / "config.json").get("hidden_size")
     if width is not None and hidden is not None and width != hidden:
         raise CheckpointError(
             "the pooling is for an encoder of another width",
@@ -269,41 +288,71 @@ def _transformer_settings(folder: Path) -> dict[str, object]:
 
 
 def _max_length(settings: Mapping[str, object], folder: Path) -> int | None:
-    """Return the tokens that texts are cut to: the transformer's own setting, else the tokenizer's."""
-    file = folder / "tokenizer_config.json"
-    length = settings.get("max_seq_length")
-    if length is None and file.is_file():
-        length = read_json(file).get("model_max_length")
-    if isinstance(length, int | float) and length > _NO_LIMIT:
-        return None
-    if length is not None and (not isinstance(length, int) or isinstance(length, bool)):
-        raise CheckpointError("not a maximum length", where=str(folder), received=repr(length), allowed="an integer")
-    return length
+    """Return the tokens that texts are cut to: the transformer's own setting, else the tokenizer's.
+
+    A tokenizer that allows what the encoder's positions reach anyway says nothing.
+    """
+    own = settings.get("max_seq_length")
+    if own is None:
+        length = read_max_length(folder)
+        positions = _read_where_there(folder / "config.json").get("max_position_embeddings")
+        return None if length is not None and isinstance(positions, int) and length >= positions else length
+    if not isinstance(own, int) or isinstance(own, bool):
+        raise CheckpointError("not a maximum length", where=str(folder), received=repr(own), allowed="an integer")
+    return own
 
 
-def _settings_notes(folder: Path) -> list[str]:
-    """Say what of the model's settings is not done here."""
+def _settings(folder: Path, *, prompt_is_pooled: bool) -> _Settings:
+    """Read what the vectors are made for, and say what of it is not done here.
+
+    Raises:
+        CheckpointError: another kind of model; a value of another kind than it should be.
+        ConfigError: values that contradict each other.
+    """
     file = folder / SETTINGS_FILE
-    if not file.is_file():
-        return []
-    settings = read_json(file)
+    settings = _read_where_there(file)
     kind = settings.get("model_type")
     if kind not in (None, "SentenceTransformer"):
         raise CheckpointError(
             "this model does not give one dense vector a text", where=str(file), received=f"model_type {kind!r}"
         )
     notes = []
-    prompts = settings.get("prompts")
-    named = [name for name, text in prompts.items() if text] if isinstance(prompts, dict) else []
+    prompts, default = _prompts(settings, file), settings.get("default_prompt_name")
+    named = {prompt.name: prompt.text for prompt in prompts if prompt.text}
     if named:
-        always = settings.get("default_prompt_name")
         notes.append(
-            f"prompts are not put before texts, write them yourself: {json.dumps(prompts, ensure_ascii=False)}"
-            + (f"; sentence-transformers puts {always!r} before every text" if always in named else "")
+            f"prompts are not put before texts, write them yourself: {json.dumps(named, ensure_ascii=False)}"
+            + (f"; sentence-transformers puts {default!r} before every text" if default in named else "")
+            + ("" if prompt_is_pooled else ", and leaves them out of the pooling")
         )
-    similarity = settings.get("similarity_fn_name")
-    if similarity not in (None, "cosine"):
-        notes.append(f"the model is made for the similarity {similarity!r}")
-    if settings.get("truncate_dim") is not None:
-        notes.append(f"vectors are not cut to truncate_dim {settings['truncate_dim']!r}")
-    return notes
+    similarity = settings.get("similarity_fn_name") or "cosine"
+    known: Similarity = next((name for name in get_args(Similarity) if name == similarity), "cosine")
+    if similarity != known:
+        notes.append(f"the similarity {similarity!r} is not known here, {known} is taken")
+    elif known != "cosine":
+        notes.append(f"the model is made for the similarity {known!r}")
+    width = settings.get("truncate_dim")
+    if width is not None and (not isinstance(width, int) or isinstance(width, bool)):
+        raise CheckpointError("not a width", where=f"{file}: truncate_dim", received=repr(width), allowed="an integer")
+    use = VectorUse(
+        similarity=known,
+        prompts=prompts,
+        default_prompt=None if default is None else str(default),
+        prompt_is_pooled=prompt_is_pooled,
+    )
+    return _Settings(use=use, truncate_dim=width, notes=tuple(notes))
+
+
+def _prompts(settings: Mapping[str, object], file: Path) -> tuple[Prompt, ...]:
+    prompts = settings.get("prompts")
+    if prompts is None:
+        return ()
+    if not isinstance(prompts, dict) or not all(text is None or isinstance(text, str) for text in prompts.values()):
+        raise CheckpointError(
+            "these are no prompts", where=f"{file}: prompts", received=repr(prompts)[:120], allowed="names and texts"
+        )
+    return tuple(Prompt(name=name, text=text or "") for name, text in prompts.items())
+
+
+def _read_where_there(file: Path) -> dict[str, object]:
+    return read_json(file) if file.is_file() else {}

@@ -11,9 +11,11 @@ from torch import Tensor
 from albertine.models.config import EncoderConfig
 from albertine.models.pooling import SentencePooling
 
-__all__ = ["HEAD_MODULES", "HeadModule", "ModelState", "TaskHead"]
+__all__ = ["HEAD_MODULES", "HeadModule", "HeadProblem", "ModelState", "TaskHead"]
 
 HeadModule = Literal["classifier", "qa_outputs"]
+
+HeadProblem = Literal["single", "multi", "regression"]
 
 HEAD_MODULES: Mapping[str, HeadModule] = {
     "text-classification": "classifier",
@@ -33,6 +35,8 @@ class TaskHead:
     """A label's index is its row in the head's weight; `start` and `end` for question answering."""
     module: HeadModule
     """The tensors are `{module}.weight` [C, H] and `{module}.bias` [C]."""
+    problem: HeadProblem = "single"
+    """single: one of the labels; multi: any number of them, each for itself; regression: the scores are the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

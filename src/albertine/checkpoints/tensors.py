@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from albertine.checkpoints.pieces import PIECE_BYTES, row_major_pieces
+from albertine.checkpoints.reading import damaged, read_head, read_json
+from albertine.checkpoints.report import listed
+from albertine.checkpoints.shards import ShardedSource, open_shards
 from albertine.checkpoints.source import StoredTensor, TensorSource, read_all
 from albertine.errors import CheckpointError
 from albertine.files import atomic_path
@@ -32,28 +34,35 @@ __all__ = [
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
+_SUFFIX = ".safetensors"
+_PICKLE_FILES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+"""The names under which pickles are found; any other has to be renamed."""
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 _OTHER_FORMATS = {".h5": "Keras", ".msgpack": "Flax", ".onnx": "ONNX", ".gguf": "GGUF", ".pdparams": "Paddle"}
-_PIECE_BYTES = 16 << 20
+_ALLOWED = (
+    f"{WEIGHTS_FILE} or {INDEX_FILE}; an encoder is also opened from a TensorFlow checkpoint (*.index and its data), "
+    "tf_model.h5, and with --allow-pickle from pytorch_model.bin or its index"
+)
 _DTYPES = {
+    "I64": torch.int64,
     "F64": torch.float64,
     "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
     "I32": torch.int32,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
     "I16": torch.int16,
     "I8": torch.int8,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""The format's names of the types that a checkpoint of an encoder may have."""
-_LFS_POINTER = b"version https://git-lfs.github.com/"
-_SAFETENSORS_STEP = (
-    "Convert it once with a restricted reader: albertine convert FOLDER NEW_FOLDER --to huggingface --allow-pickle"
-)
-_AGAIN_STEP = "Copy or download the file again, and compare its size with the original's"
+"""The format's names of the types that a checkpoint of an encoder may have, in the order in which the library lays out
+the tensors of a file."""
+_ALIGNMENT = 8
+"""The numbers of a file begin at a multiple of so many bytes, for which spaces follow its header."""
+_LISTED = 20
+_LARGEST_HEADER = 16 << 20
+"""Names, types and shapes of an encoder take a few dozen kilobytes."""
 
 
 class SafetensorsSource:
@@ -67,8 +76,6 @@ class SafetensorsSource:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise CheckpointError("this file does not exist", where=str(path), next_step=_list_step(path.parent))
         _refuse_other_formats(path)
         self.path = path
         entries = {}
@@ -91,7 +98,7 @@ class SafetensorsSource:
         entry = self.entries[name]
         rows = entry.shape[0] if entry.shape else 1
         row_bytes = max(1, math.prod(entry.shape[1:]) * entry.dtype.itemsize)
-        step = max(1, _PIECE_BYTES // row_bytes)
+        step = max(1, PIECE_BYTES // row_bytes)
         with _damage(self.path):
             if not entry.shape or rows <= step:
                 with safe_open(self.path, framework="pt") as file:
@@ -100,24 +107,6 @@ class SafetensorsSource:
             for first in range(0, rows, step):
                 with safe_open(self.path, framework="pt") as file:
                     into[first : first + step].copy_(file.get_slice(name)[first : first + step])
-
-
-class ShardedSource:
-    """The tensors of several files that belong together.
-
-    Args:
-        path: what stands for them all, for messages.
-        places: the source that holds each tensor, by name.
-    """
-
-    def __init__(self, path: Path, places: Mapping[str, TensorSource]) -> None:
-        self.path = path
-        self._places = dict(places)
-        self.entries: Mapping[str, StoredTensor] = {name: source.entries[name] for name, source in self._places.items()}
-
-    def copy(self, name: str, into: Tensor) -> None:
-        """Do what `TensorSource.copy` says."""
-        self._places[name].copy(name, into)
 
 
 def open_tensors(path: Path) -> TensorSource:
@@ -132,7 +121,7 @@ def open_tensors(path: Path) -> TensorSource:
     if path.is_dir():
         path = find_weights(path)
     if path.name.endswith(".index.json"):
-        return _open_shards(path)
+        return ShardedSource(path, open_shards(path, SafetensorsSource))
     return SafetensorsSource(path)
 
 
@@ -160,52 +149,43 @@ def find_weights(folder: Path) -> Path:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write `tensors` as one safetensors file, whole or not at all; two names of one storage are written twice.
 
+    The file is byte for byte the one that the library's `save_file` writes, but a tensor passes piece by piece, so that
+    tensors that share memory, lie in it in another order or on a device take no more of it.
+
     Raises:
+        CheckpointError: a tensor of a type that is not read here either.
         FailureError: the disk is full or the place cannot be written to.
     """
-    ready: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    types = {dtype: name for name, dtype in _DTYPES.items()}
     for name, tensor in tensors.items():
-        flat = tensor.detach().to("cpu").contiguous()
-        storage = flat.untyped_storage()
-        if storage.data_ptr() in seen or storage.nbytes() != flat.nbytes:
-            flat = flat.clone()  # the format refuses tensors that share memory
-        seen.add(flat.untyped_storage().data_ptr())
-        ready[name] = flat
-    with atomic_path(path) as temporary, _system_errors(path):
-        save_file(ready, temporary, metadata={"format": "pt"})
+        if tensor.dtype not in types:
+            raise CheckpointError(
+                "a tensor of this type is not written",
+                where=f"{path}: {name}",
+                received=str(tensor.dtype),
+                allowed=", ".join(_DTYPES),
+            )
+    ranks = {dtype: rank for rank, dtype in enumerate(types)}
+    ordered = sorted(tensors, key=lambda name: (ranks[tensors[name].dtype], name))
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for name in ordered:
+        tensor = tensors[name]
+        end = offset + tensor.numel() * tensor.itemsize
+        header[name] = {"dtype": types[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    text += b" " * (-len(text) % _ALIGNMENT)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in ordered:
+            _write_values(file, tensors[name])
 
 
-def read_json(path: Path) -> dict[str, object]:
-    """Read a JSON object from a file of a model folder.
-
-    Raises:
-        CheckpointError: the file is missing, is not UTF-8 JSON, or holds something else than an object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError("this file does not exist", where=str(path), next_step=_list_step(path.parent)) from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise CheckpointError(f"this is not valid JSON ({error})", where=str(path), next_step=_AGAIN_STEP) from error
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            "a JSON object is expected here", where=str(path), received=f"a JSON {type(value).__name__}"
-        )
-    return value
-
-
-@contextlib.contextmanager
-def _system_errors(path: Path) -> Iterator[None]:
-    """Turn the system's refusals, of which safetensors gives only the text and number, back into OSError."""
-    try:
-        yield
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        code = int(number.group(1))
-        raise OSError(code, os.strerror(code), str(path)) from error
+def _write_values(file: BinaryIO, tensor: Tensor) -> None:
+    for piece in row_major_pieces(tensor.detach(), PIECE_BYTES // tensor.itemsize):
+        values = torch.empty(piece.shape, dtype=piece.dtype).copy_(piece)
+        file.write(values.view(-1).view(torch.uint8).numpy().data)
 
 
 @contextlib.contextmanager
@@ -214,96 +194,57 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        raise CheckpointError(
-            f"this weights file is truncated or damaged ({error})",
-            where=str(path),
-            received=f"{path.stat().st_size:,} bytes",
-            next_step=_AGAIN_STEP,
-        ) from error
+        raise damaged(path, str(error)) from error
 
 
 def _refuse_other_formats(path: Path) -> None:
     """Look at the first bytes: a wrong kind of file is told apart from a damaged one."""
-    with path.open("rb") as file:
-        head = file.read(64)
-    if head.startswith(_LFS_POINTER):
-        raise CheckpointError(
-            "this is a Git LFS pointer, not the weights themselves",
-            where=str(path),
-            next_step="Run git lfs pull in the folder it came from, or download the file itself",
-        )
+    head = read_head(path)
     # A safetensors file starts with the length of its header, which may look like a pickle's first bytes, then a brace.
     is_safetensors = head[8:9] == b"{"
     if path.suffix in _PICKLES or (head.startswith(_PICKLE_STARTS) and not is_safetensors):
-        raise _pickle(path)
+        raise _pickle(path.parent, path.name)
     if path.suffix in _OTHER_FORMATS:
         raise _other_format(path.parent, [path.name])
-
-
-def _open_shards(index: Path) -> TensorSource:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise CheckpointError(
-            "this index has no weight_map from tensor names to file names", where=str(index), next_step=_AGAIN_STEP
-        )
-    shards = sorted(set(weight_map.values()))
-    for shard in shards:
-        if Path(shard).name != shard:
-            raise CheckpointError("a shard must lie in the folder of its index", where=str(index), received=repr(shard))
-    absent = [shard for shard in shards if not (index.parent / shard).is_file()]
-    if absent:
-        raise CheckpointError(
-            f"{len(absent)} of {len(shards)} shards are missing: {', '.join(absent)}",
-            where=str(index.parent),
-            next_step="Copy the missing files into the folder",
-        )
-    places: dict[str, TensorSource] = {}
-    for shard in shards:
-        source = SafetensorsSource(index.parent / shard)
-        promised = [name for name, place in weight_map.items() if place == shard]
-        lacking = sorted(set(promised) - set(source.entries))
-        if lacking:
-            raise CheckpointError(
-                f"this shard lacks tensors that the index promises: {', '.join(lacking)}",
-                where=str(index.parent / shard),
-                next_step=_AGAIN_STEP,
-            )
-        places |= dict.fromkeys(source.entries, source)
-    return ShardedSource(index, places)
+    header_bytes = int.from_bytes(head[:8], "little")
+    if is_safetensors and header_bytes > _LARGEST_HEADER:
+        raise damaged(path, f"its header would have {header_bytes:,} bytes")
 
 
 def _no_weights(folder: Path) -> CheckpointError:
-    """Say what the folder holds instead of weights that we open."""
-    names = sorted(entry.name for entry in folder.iterdir())
-    tensorflow = [name for name in names if name.endswith(".index") or ".data-0" in name]
-    if tensorflow:
-        return CheckpointError(
-            "this is a TensorFlow checkpoint, which holds an encoder and not a model folder",
-            where=str(folder),
-            received=", ".join(tensorflow),
-            allowed=f"{WEIGHTS_FILE} or {INDEX_FILE}",
-            next_step=f"Convert it first: albertine convert {folder} NEW_FOLDER --to albertine",
-        )
-    pickles = [name for name in names if Path(name).suffix in _PICKLES or ".bin.index" in name]
-    if pickles:
-        return _pickle(folder / pickles[0])
+    """Say what the folder holds instead of weights that are opened."""
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    safe = [name for name in names if name.endswith(_SUFFIX)]
+    pickles = [name for name in names if name in _PICKLE_FILES]
+    pickles = pickles or [name for name in names if Path(name).suffix in _PICKLES]
+    if pickles and (not safe or pickles[0] in _PICKLE_FILES):
+        return _pickle(folder, pickles[0])
     others = [name for name in names if Path(name).suffix in _OTHER_FORMATS]
-    if others:
+    if others and not safe:
         return _other_format(folder, others)
+    step = None
+    if len(safe) == 1:
+        step = f"If {safe[0]} holds the weights of the whole model, rename it to {WEIGHTS_FILE}"
+    elif safe:
+        step = f"If these files are the shards of one model, put its {INDEX_FILE} beside them"
     return CheckpointError(
-        "no weights in this folder",
+        "no weights in this folder" + (" under a name that is looked for" if safe else ""),
         where=str(folder),
-        received=", ".join(names) or "an empty folder",
-        allowed=f"{WEIGHTS_FILE} or {INDEX_FILE}",
+        received=listed(names, _LISTED) or "an empty folder",
+        allowed=_ALLOWED,
+        next_step=step,
     )
 
 
-def _pickle(path: Path) -> CheckpointError:
+def _pickle(folder: Path, name: str) -> CheckpointError:
+    known = name in _PICKLE_FILES
+    renamed = "" if known else f", renamed to {_PICKLE_FILES[0]} if it holds the weights of the whole model"
     return CheckpointError(
         "these weights are a pickle, which can run any program when it is opened, and is not read",
-        where=str(path),
-        allowed=f"{WEIGHTS_FILE} or {INDEX_FILE}",
-        next_step=_SAFETENSORS_STEP,
+        where=str(folder / name),
+        allowed=_ALLOWED,
+        next_step=f"Convert it once with a restricted reader{renamed}: "
+        "albertine convert FOLDER NEW_FOLDER --to huggingface --allow-pickle",
     )
 
 
@@ -312,15 +253,7 @@ def _other_format(folder: Path, names: list[str]) -> CheckpointError:
     return CheckpointError(
         f"weights in the format of {' and '.join(kinds)} are not opened",
         where=str(folder),
-        received=", ".join(names),
-        allowed=f"{WEIGHTS_FILE} or {INDEX_FILE}",
+        received=listed(names),
+        allowed=_ALLOWED,
         next_step="Convert them to Hugging Face's form first",
     )
-
-
-def _list_step(folder: Path) -> str | None:
-    """Name what stands where something was looked for."""
-    if not folder.is_dir():
-        return None
-    names = sorted(entry.name for entry in folder.iterdir())
-    return f"The folder holds: {', '.join(names) or 'nothing'}"

@@ -143,6 +143,11 @@ class Verification:
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         tokenizers = [] if self.tokenizer_difference is None else [f"tokenizers differ: {self.tokenizer_difference}"]
         verdict = "equal" if self.passed else "NOT equal"
+        lacking = [
+            f", but only {side} has {', '.join(names)}"
+            for side, names in (("a", self.only_in_a), ("b", self.only_in_b))
+            if names and self.passed
+        ]
         return "\n".join(
             [
                 f"a: {self.a}",
@@ -154,7 +159,7 @@ class Verification:
                 *self.weights.lines(),
                 *tokenizers,
                 *(f"note: {note}" for note in self.notes),
-                f"{verdict} within {self.tolerance:g}",
+                f"{verdict} within {self.tolerance:g}" + "".join(lacking),
             ]
         )
 

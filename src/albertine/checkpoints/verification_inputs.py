@@ -132,7 +132,7 @@ def _long_text(limit: int) -> str:
 def _difference(
     a: Tokenizer, b: Tokenizer, entries: Sequence[str | tuple[str, str]], first: Tokens, second: Tokens
 ) -> str | None:
-    """Say where two tokenizers part first; None where they agree on every text and on the special tokens."""
+    """Say where two tokenizers part first; None where they have the same vocabulary and settings."""
     for number, (one, other) in enumerate(zip(first.rows(), second.rows(), strict=True)):
         text = repr(entries[number])
         shown = text if len(text) <= 40 else text[:40] + "…"
@@ -148,6 +148,13 @@ def _difference(
         left, right = getattr(a, f"{name}_id"), getattr(b, f"{name}_id")
         if left != right:
             return f"the {name} token has id {left} in a and {right} in b"
+    if a.vocab_size != b.vocab_size:
+        return f"{a.vocab_size:,} tokens in a, {b.vocab_size:,} in b"
+    for index, (ours, theirs) in enumerate(zip(a.model.tokens, b.model.tokens, strict=True)):
+        if ours != theirs:
+            return f"token {index} of the vocabulary is {ours!r} in a and {theirs!r} in b"
+    if a.model.settings() != b.model.settings():
+        return f"the settings are {a.model.settings()} in a and {b.model.settings()} in b"
     return None
 
 

@@ -16,6 +16,7 @@ from albertine.batching.packing import padded, token_budget_batches
 from albertine.checkpoints.load import open_state
 from albertine.checkpoints.state import ModelState
 from albertine.checkpoints.verification import OutputComparison, Verification, WeightComparison
+from albertine.checkpoints.verification_facts import LabelOrder, compare_facts, compare_labels
 from albertine.checkpoints.verification_inputs import VerificationInputs, verification_inputs
 from albertine.errors import ConfigError
 from albertine.models.heads import PretrainingModel
@@ -103,7 +104,7 @@ def compare_states(
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise ConfigError("not a tolerance", where="tolerance", received=tolerance, allowed="a number, 0 or more")
     inputs = verification_inputs(a.config, b.config, tokenizers, texts)
-    labels = _Labels.of(a, b)
+    labels = compare_labels(a, b)
     meters = _Meters()
     with torch.inference_mode():
         sides = _Side(a), _Side(b)
@@ -117,7 +118,9 @@ def compare_states(
         b=names[1],
         tolerance=tolerance,
         inputs=inputs.description,
-        outputs=tuple(meter.result(name, tolerance) for name, meter in meters.by_name.items()) + labels.rows,
+        outputs=tuple(meter.result(name, tolerance) for name, meter in meters.by_name.items())
+        + labels.rows
+        + compare_facts(a, b),
         weights=weights,
         tokenizer_difference=inputs.tokenizer_difference,
         notes=(*inputs.notes, *labels.notes, *_configuration_notes(a, b)),
@@ -220,12 +223,14 @@ class _Meter:
     def result(self, name: str, tolerance: float) -> OutputComparison:
         both = len(self.sides) == 2
         comparable = both and self.finite and not self.mismatch
+        # Outputs far smaller than the tolerance would be equal whatever they are; a tenth of their size is too much.
+        limit = min(tolerance, self.scale / 10) if self.scale else tolerance
         return OutputComparison(
             name=name,
             sides="both" if both else "a" if "a" in self.sides else "b",
             largest=self.largest if comparable else None,
             scale=self.scale if self.finite else None,
-            within=self.finite and not self.mismatch and (not both or self.largest <= tolerance),
+            within=self.finite and not self.mismatch and (not both or self.largest <= limit),
             detail=self.mismatch or ("values that are not finite" if not self.finite else self.place),
         )
 
@@ -242,34 +247,6 @@ class _Meters:
 
     def mismatch(self, name: str, what: str) -> None:
         self.by_name.setdefault(name, _Meter(sides={"a", "b"})).mismatch = what
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Labels:
-    """How the labels of two fine-tuned heads correspond."""
-
-    order: tuple[int, ...] | None = None
-    """For every label of a, its row in b; None where they are compared row by row."""
-    rows: tuple[OutputComparison, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, a: ModelState, b: ModelState) -> _Labels:
-        if a.head is None or b.head is None or a.head.task != b.head.task or a.head.labels == b.head.labels:
-            return cls()
-        first, second = a.head.labels, b.head.labels
-        if sorted(first) == sorted(second) and len(set(first)) == len(first):
-            note = f"the labels stand in another order ({_listed(first)} in a, {_listed(second)} in b); logits are "
-            return cls(order=tuple(second.index(label) for label in first), notes=(note + "compared label by label",))
-        row = OutputComparison(
-            name="labels",
-            sides="both",
-            largest=None,
-            scale=None,
-            within=False,
-            detail=f"{_listed(first)} in a, {_listed(second)} in b",
-        )
-        return cls(rows=(row,))
 
 
 def _batches(inputs: VerificationInputs) -> Iterator[Batch]:
@@ -294,7 +271,7 @@ def _measure_embeddings(sides: tuple[_Side, _Side], meters: _Meters) -> None:
         meters.add("embeddings", a, b)
 
 
-def _measure_batch(sides: tuple[_Side, _Side], batch: Batch, labels: _Labels, meters: _Meters) -> None:
+def _measure_batch(sides: tuple[_Side, _Side], batch: Batch, labels: LabelOrder, meters: _Meters) -> None:
     a, b = (side.run(batch) for side in sides)
     if len(a.hidden_states) != len(b.hidden_states):
         meters.mismatch("hidden_states", f"{len(a.hidden_states)} in a, {len(b.hidden_states)} in b")
@@ -342,18 +319,11 @@ def _same_numbers(a: Tensor, b: Tensor) -> bool:
 
 
 def _configuration_notes(a: ModelState, b: ModelState) -> tuple[str, ...]:
-    """Name the fields in which the configurations differ, and a sentence pooling's other length."""
+    """Name the fields in which the configurations differ."""
     first, second = dataclasses.asdict(a.config), dataclasses.asdict(b.config)
     changed = [f"{name} {first[name]} and {second[name]}" for name in first if first[name] != second[name]]
-    notes = [f"the configurations differ: {', '.join(changed)}"] if changed else []
-    if a.pooling is not None and b.pooling is not None and a.pooling.max_length != b.pooling.max_length:
-        notes.append(f"sentence vectors are made of {a.pooling.max_length} tokens in a and {b.pooling.max_length} in b")
-    return tuple(notes)
+    return (f"the configurations differ: {', '.join(changed)}",) if changed else ()
 
 
 def _logits_name(task: str) -> str:
     return f"{task} logits"
-
-
-def _listed(labels: Sequence[str]) -> str:
-    return ", ".join(labels)

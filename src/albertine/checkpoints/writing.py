@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from albertine.checkpoints.bundle.writer import write_bundle, write_checkpoint_state
@@ -14,9 +14,18 @@ from albertine.checkpoints.google.names import GoogleLayout, google_places
 from albertine.checkpoints.huggingface import ModelType, config_to_json, model_type
 from albertine.checkpoints.huggingface_heads import head_config
 from albertine.checkpoints.names import ENCODER_PREFIX, MASKED_WORD_HEAD, PAIR_HEAD, file_names
-from albertine.checkpoints.native import TASK_FILE, TASK_SCHEMA_VERSION, replaced_files, write_model_files
+from albertine.checkpoints.native import (
+    TASK_FILE,
+    TASK_SCHEMA_VERSION,
+    replaced_files,
+    replaced_names,
+    write_model_files,
+)
+from albertine.checkpoints.opening import checkpoint_files
+from albertine.checkpoints.report import listed
 from albertine.checkpoints.sentence_transformers import write_sentence_transformers
 from albertine.checkpoints.state import ModelState, TaskHead
+from albertine.errors import CheckpointError
 from albertine.files import write_json
 from albertine.models.encoder import Encoder
 from albertine.models.heads import PretrainingModel
@@ -58,6 +67,7 @@ def save_encoder(
 
     Raises:
         ConfigError: an unknown format, or a configuration that the format cannot hold.
+        CheckpointError: files of another model would stay beside this one.
         FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
     """
     prefix = "" if isinstance(encoder, PretrainingModel) else ENCODER_PREFIX
@@ -90,10 +100,15 @@ def save_state(
 
     Raises:
         ConfigError: an unknown format, or a configuration that the format cannot hold.
-        CheckpointError: a configuration that no original TensorFlow code computes.
+        CheckpointError: a configuration that no original TensorFlow code computes; a folder in which files of another
+            model, which is not ours to remove, would stay beside this one.
         FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
     """
     fit = fitted(state, format)
+    if task is not None and format != "albertine":
+        fit = replace(
+            fit, notes=(*fit.notes, "task.json is left out, with calibration and thresholds: it is Albertine's")
+        )
     with replaced_files(folder) as new:
         if format == "tensorflow":
             _write_tensorflow(new, fit.state)
@@ -101,11 +116,28 @@ def save_state(
                 tokenizer.save(new)
         else:
             _write_model(new, fit.state, tokenizer, folder.name, task=task if format == "albertine" else None)
-            if format == "albertine" and fit.state.head is not None and task is None:
-                write_json(new / TASK_FILE, _task_values(fit.state, fit.state.head))
+            head = fit.state.head
+            if format == "albertine" and head is not None and head.problem == "single" and task is None:
+                write_json(new / TASK_FILE, _task_values(fit.state, head))
+        _refuse_mixture(folder, new)
         if check is not None:
             check(new, fit.state)
     return fit
+
+
+def _refuse_mixture(folder: Path, new: Path) -> None:
+    """Refuse a folder in which files of another model would stay, which could be read instead of the new ones."""
+    if not folder.is_dir():
+        return
+    there = {path.relative_to(folder) for path in checkpoint_files(folder)} - replaced_names(folder)
+    stays = sorted(str(name) for name in there if not (new / name).is_file())
+    if stays:
+        raise CheckpointError(
+            "another model stands in this folder, and its files would mix with the new ones",
+            where=str(folder),
+            received=listed(stays),
+            next_step="Name a new folder, or remove these files first",
+        )
 
 
 def _write_model(
@@ -156,6 +188,8 @@ def _class_of(state: ModelState, kind: ModelType) -> dict[str, object]:
     has_words = any(name.startswith(MASKED_WORD_HEAD) for name in state.tensors)
     has_pair = any(name.startswith(PAIR_HEAD) for name in state.tensors)
     suffix = "ForPreTraining" if has_words and has_pair else "ForMaskedLM" if has_words else "Model"
+    if has_pair and not has_words and kind == "bert":  # transformers' ALBERT has no class for this
+        suffix = "ForNextSentencePrediction"
     return {"architectures": [kind.capitalize() + suffix]}
 
 

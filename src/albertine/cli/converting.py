@@ -42,6 +42,9 @@ def convert(
         str | None,
         typer.Option("--pooling", help="For sentence-transformers, if the source is silent: mean, cls, max …"),
     ] = None,
+    encoder_only: Annotated[
+        bool, typer.Option("--encoder-only", help="Leave every head out, whatever it does.")
+    ] = False,
     allow_pickle: options.AllowPickleOption = False,
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="The largest difference of an output that --verify lets pass.")
@@ -59,6 +62,7 @@ def convert(
         groups=groups,
         unshare=unshare,
         pooling=cast("PoolingMode | None", pooling),
+        encoder_only=encoder_only,
         allow_pickle=allow_pickle,
         tolerance=tolerance,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -28,8 +28,12 @@ def encode(
         Path | None, typer.Option("--out", help="NumPy file (.npy) to write, float32, instead of stdout.")
     ] = None,
     pooling: Annotated[
-        PoolingChoice,
-        typer.Option("--pooling", help="How a text's tokens become one vector; auto: as the folder says, else mean."),
+        str,
+        typer.Option(
+            "--pooling",
+            help="How a text's tokens become one vector: mean, cls, max, mean_sqrt_length, weighted_mean, last; "
+            "auto: as the folder says, else mean.",
+        ),
     ] = "auto",
     normalize: Annotated[
         bool | None,
@@ -42,7 +46,7 @@ def encode(
     encoding: options.EncodingOption = "utf-8",
     on_error: options.OnErrorOption = "stop",
     quoting: options.QuotingOption = "auto",
-    precision: options.PrecisionOption = "auto",
+    precision: options.PrecisionOption = "fp32",
     allow_pickle: options.AllowPickleOption = False,
     as_json: Annotated[
         bool,
@@ -52,7 +56,7 @@ def encode(
     """Turn texts into vectors, a line of numbers each, in the order they came."""
     loaded = load_vectors(
         model,
-        pooling=pooling,
+        pooling=cast("PoolingChoice", pooling),  # checked there
         normalize=normalize,
         max_length=max_length,
         allow_pickle=allow_pickle,

@@ -65,4 +65,5 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in words:  # wherever it stands, people add it to the end of the line that failed
         words = ["--debug", *(word for word in words if word != "--debug")]
-    return run_guarded(lambda: app(words, standalone_mode=False))
+    verb = next((word for word in words if not word.startswith("-")), "")
+    return run_guarded(lambda: app(words, standalone_mode=False), verb=verb)

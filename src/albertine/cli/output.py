@@ -21,6 +21,17 @@ __all__ = ["run_guarded", "say", "show_json", "show_text", "start_messages"]
 
 _INTERRUPTED = 130
 
+_AGAIN = "run the same command again"
+_AFTER_CTRL_C: Mapping[str, str] = {
+    "finetune": "what was trained is saved, and the same command continues",
+    "compare": "what is finished is saved, and the same command continues",
+    "demo": "what is finished is saved, and the same command continues",
+    "convert": f"nothing was converted; {_AGAIN}",
+    "encode": f"vectors that were printed are whole, a file is written in the end only; {_AGAIN}",
+    "predict": f"answers that were printed are whole; {_AGAIN}",
+}
+"""What is true when a verb was interrupted; of the others there is nothing to say."""
+
 
 class _Messages(logging.Handler):
     """Messages of the package as plain lines on stderr, above a progress bar where one is drawn."""
@@ -68,10 +79,14 @@ def show_json(document: Mapping[str, object], *, indent: int | None = 2) -> None
     show_text(json.dumps(document, ensure_ascii=False, indent=indent))
 
 
-def run_guarded(command: Callable[[], object]) -> int:
+def run_guarded(command: Callable[[], object], *, verb: str = "") -> int:
     """Run `command` and return the exit code of its outcome; every failure is one line on stderr.
 
     0 done or the reader of stdout has gone away; 1 not the user's fault; 2 the user's input; 130 interrupted.
+
+    Args:
+        command: what to run.
+        verb: what the user knows it by, to say what an interruption leaves behind.
     """
     if not debug():
         warnings.simplefilter("ignore")  # a library's warning to its programmers is no message to our user
@@ -85,7 +100,8 @@ def run_guarded(command: Callable[[], object]) -> int:
     except typer.Exit as leaving:
         return leaving.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; a training or comparison is saved and continues with the same command", _INTERRUPTED)
+        left = _AFTER_CTRL_C.get(verb)
+        return _fail("interrupted" if left is None else f"interrupted: {left}", _INTERRUPTED)
     except AlbertineError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:  # a wrong option or argument

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from albertine import registry
 from albertine.catalogue import Catalogue
+from albertine.checkpoints.huggingface import config_from_json
+from albertine.checkpoints.native import CONFIG_FILE
 from albertine.checkpoints.opening import open_checkpoint
+from albertine.checkpoints.tensors import read_json
 from albertine.comparison.summary import CandidateInfo
 from albertine.errors import ConfigError
 from albertine.models.body import body_kind
@@ -114,6 +117,9 @@ def _encoder_info(name: str, config: EncoderConfig, weights: str, texts: Catalog
 
 
 def _checkpoint_config(path: Path) -> EncoderConfig:
+    file = path / CONFIG_FILE
+    if file.is_file():  # the weights are the run's to open: one that fails loses no other
+        return config_from_json(read_json(file), where=str(file)).config
     with open_checkpoint(path) as opened:
         return opened.read.config
 

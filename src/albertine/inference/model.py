@@ -259,6 +259,15 @@ def _load_checkpoint(
                 next_step=f"Fine-tune it first: albertine finetune text-classification DATA --encoder {name} "
                 "--out FOLDER",
             )
+        if head.problem != "single" or head.task not in registry.tasks.names():
+            kind = head.task if head.problem == "single" else f"{head.task} ({head.problem})"
+            raise UserError(
+                "this head does something that is not answered here yet",
+                where=str(name),
+                received=kind,
+                allowed=", ".join(registry.tasks.names()),
+                next_step="Its encoder opens with load_encoder, and the whole model converts",
+            )
         task = _task(head.task)
         longest = opened.read.config.max_position_embeddings
         task_config = TaskConfig(task=head.task, labels=head.labels, max_length=longest, pairs=None)

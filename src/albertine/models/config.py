@@ -16,6 +16,7 @@ from albertine.errors import ConfigError, nearest
 from albertine.models.presets import PretrainingChoices, find_preset, preset_names
 
 __all__ = [
+    "MOST_LAYERS",
     "EncoderConfig",
     "ParameterCount",
     "PassBlocks",
@@ -105,6 +106,11 @@ class EncoderConfig:
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ConfigError("must be positive", where=name, received=getattr(self, name), allowed="more than 0")
+        for name, most in _AT_MOST.items():
+            if getattr(self, name) > most:
+                raise ConfigError(
+                    "larger than any model", where=name, received=f"{getattr(self, name):,}", allowed=f"up to {most:,}"
+                )
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError("not a share", where=name, received=getattr(self, name), allowed="0 ≤ share < 1")
@@ -113,6 +119,13 @@ class EncoderConfig:
                 "hidden_size must be a multiple of num_attention_heads",
                 where="hidden_size",
                 received=f"hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads}",
+            )
+        if self.num_passes > MOST_LAYERS:
+            raise ConfigError(
+                "more passes than any model has",
+                where="inner_group_num",
+                received=f"{self.num_passes:,}",
+                allowed=f"up to {MOST_LAYERS:,}",
             )
         if self.num_hidden_groups > self.num_hidden_layers:
             raise ConfigError(
@@ -241,6 +254,20 @@ _POSITIVE = (
     "layer_norm_eps",
     "initializer_range",
 )
+# No model is as large; a configuration that says so is damaged or hostile, and must not cost memory or time.
+MOST_LAYERS = 4096
+_AT_MOST = {
+    "vocab_size": 1 << 28,
+    "hidden_size": 1 << 20,
+    "num_hidden_layers": MOST_LAYERS,
+    "num_attention_heads": 1 << 20,
+    "intermediate_size": 1 << 20,
+    "embedding_size": 1 << 20,
+    "num_hidden_groups": MOST_LAYERS,
+    "inner_group_num": 64,
+    "max_position_embeddings": 1 << 28,
+    "type_vocab_size": 1 << 20,
+}
 
 
 @cache

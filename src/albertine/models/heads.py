@@ -45,11 +45,23 @@ class MaskedWordHead(nn.Module):
             hidden: [..., H].
             embeddings: the encoder's, whose tables are used, not copied.
         """
-        words = self.layer_norm(activate(self.dense(hidden), self.hidden_act))
+        return F.linear(self.words(hidden, embeddings), self.table(embeddings), self.bias)
+
+    def words(self, hidden: Tensor, embeddings: Embeddings) -> Tensor:
+        """Return what is held against the rows of the table, [..., width of the table].
+
+        Args:
+            hidden: [..., H].
+            embeddings: the encoder's.
+        """
+        words: Tensor = self.layer_norm(activate(self.dense(hidden), self.hidden_act))
         if self.through_projection and embeddings.projection is not None:
             words = F.linear(words, embeddings.projection.weight.t())
-        table = embeddings.word_embeddings if self.decoder is None else self.decoder
-        return F.linear(words, table.weight, self.bias)
+        return words
+
+    def table(self, embeddings: Embeddings) -> Tensor:
+        """Return the table with a row a word, [V, its width]: the encoder's own unless the weights are not tied."""
+        return embeddings.word_embeddings.weight if self.decoder is None else self.decoder.weight
 
 
 class PretrainingModel(nn.Module):

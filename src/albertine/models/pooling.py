@@ -21,9 +21,12 @@ __all__ = [
     "DenseLayer",
     "Pooler",
     "PoolingMode",
+    "Prompt",
     "SentenceEncoder",
     "SentencePooler",
     "SentencePooling",
+    "Similarity",
+    "VectorUse",
     "first_tokens",
     "pool_sentences",
 ]
@@ -34,6 +37,9 @@ sum over the root of the length, the mean weighted by position (1, 2, 3, …), t
 
 DenseActivation = Literal["identity", "tanh", "relu", "gelu", "sigmoid"]
 """What follows a dense layer; gelu is the erf form."""
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""How two vectors are compared: their cosine, their dot product, or a distance."""
 
 _ACTIVATIONS: dict[DenseActivation, Callable[[Tensor], Tensor]] = {
     "identity": lambda vectors: vectors,
@@ -70,11 +76,49 @@ class DenseLayer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """Words that a model wants before every text of one kind."""
+
+    name: str
+    """The kind of text, such as query."""
+    text: str
+    """What is written before it, its last space included; may be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorUse:
+    """What a model's vectors were made for, kept for those who use them: nothing here computes with it.
+
+    Raises:
+        ConfigError: an unknown similarity; two prompts of one name; a default prompt that is none of them.
+    """
+
+    similarity: Similarity = "cosine"
+    """How vectors are to be compared."""
+    prompts: tuple[Prompt, ...] = ()
+    """What the model knows, in its order."""
+    default_prompt: str | None = None
+    """The name of the prompt that stands before a text of which nothing is said; None: none does."""
+    prompt_is_pooled: bool = True
+    """Whether the states of a prompt's tokens are part of the vector."""
+
+    def __post_init__(self) -> None:
+        if self.similarity not in get_args(Similarity):
+            raise unknown_name("similarity", str(self.similarity), get_args(Similarity), where="similarity")
+        names = [prompt.name for prompt in self.prompts]
+        if len(set(names)) < len(names):
+            raise ConfigError("two prompts have one name", where="prompts", received=", ".join(names))
+        if self.default_prompt is not None and self.default_prompt not in names:
+            raise unknown_name("prompt", self.default_prompt, names, where="default_prompt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SentencePooling:
     """How one vector for a text is made of its tokens' states.
 
     Raises:
-        ConfigError: no mode, one twice or an unknown one; dense layers whose widths do not follow; a length below one.
+        ConfigError: no mode, one twice or an unknown one; dense layers whose widths do not follow; a length or a width
+            below one.
     """
 
     modes: tuple[PoolingMode, ...] = ("mean",)
@@ -87,6 +131,11 @@ class SentencePooling:
     """Tokens that longer texts are cut to, special ones included; None for what the encoder's positions reach."""
     lowercase: bool = False
     """Whether texts are lower-cased before the tokenizer sees them, whatever it does itself."""
+    truncate_dim: int | None = None
+    """Numbers that a vector is cut to in the end, when it has been normalised; None cuts none. Vectors of models that
+    were trained for it (Matryoshka) are useful at several widths."""
+    use: VectorUse = VectorUse()
+    """What the vectors were made for."""
 
     def __post_init__(self) -> None:
         for mode in self.modes:
@@ -98,10 +147,10 @@ class SentencePooling:
                 where="modes",
                 received=", ".join(self.modes) or "none",
             )
-        if self.max_length is not None and self.max_length < 1:
-            raise ConfigError(
-                "the maximum length is too small", where="max_length", received=self.max_length, allowed="1 or more"
-            )
+        for name, what in (("max_length", "the maximum length"), ("truncate_dim", "the width that is kept")):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{what} is too small", where=name, received=value, allowed="1 or more")
         for before, after in pairwise(self.dense):
             if before.out_features != after.in_features:
                 raise ConfigError(
@@ -117,16 +166,15 @@ class SentencePooling:
             ConfigError: the first dense layer takes another width.
         """
         pooled = len(self.modes) * hidden_size
-        if not self.dense:
-            return pooled
-        if self.dense[0].in_features != pooled:
+        if self.dense and self.dense[0].in_features != pooled:
             raise ConfigError(
                 "the first dense layer does not take what the pooling gives",
                 where="dense",
                 received=f"{' + '.join(self.modes)} over an encoder of width {hidden_size} gives {pooled}, "
                 f"the layer takes {self.dense[0].in_features}",
             )
-        return self.dense[-1].out_features
+        whole = self.dense[-1].out_features if self.dense else pooled
+        return whole if self.truncate_dim is None else min(whole, self.truncate_dim)
 
 
 def first_tokens(hidden: Tensor, sequence_starts: Tensor | None = None) -> Tensor:
@@ -180,7 +228,7 @@ def pool_sentences(
 
 
 class SentencePooler(nn.Module):
-    """Makes a text's vector of its tokens' states: pools, goes through the dense layers, normalises.
+    """Makes a text's vector of its tokens' states: pools, goes through the dense layers, normalises, cuts.
 
     Its parameters are `dense.0.weight` [out, in], `dense.0.bias` [out], `dense.1.weight`, …
 
@@ -209,7 +257,9 @@ class SentencePooler(nn.Module):
             assert isinstance(layer, nn.Linear)
             vectors = _ACTIVATIONS[record.activation](layer(vectors.to(layer.weight.dtype)))
         vectors = vectors.float()
-        return nn.functional.normalize(vectors, dim=-1) if self.pooling.normalize else vectors
+        vectors = nn.functional.normalize(vectors, dim=-1) if self.pooling.normalize else vectors
+        # The order of sentence-transformers: what is cut off counts for the length, and the rest is not normalised.
+        return vectors[:, : self.width]
 
 
 class SentenceEncoder(nn.Module):

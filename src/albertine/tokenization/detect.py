@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from albertine.errors import TokenizerError
@@ -18,7 +20,7 @@ from albertine.tokenization.sentencepiece_model import PieceType, write_model
 from albertine.tokenization.unigram import SPECIAL_NAMES, UnigramModel
 from albertine.tokenization.wordpiece import LONGEST_WORD, WordPieceModel
 
-__all__ = ["read_tokenizer"]
+__all__ = ["read_max_length", "read_tokenizer"]
 
 log = logging.getLogger("albertine")
 
@@ -27,6 +29,20 @@ CASED_SHARE = 0.01
 none in the uncased and the Chinese one."""
 ROWS_TO_SPARE = 1024
 """Rows of an embedding beyond the vocabulary that are still taken for padding of its size."""
+_NO_LIMIT = 1_000_000
+"""A tokenizer without a maximum length says an enormous number."""
+_SETTINGS_FILE = "tokenizer_config.json"
+_NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AddedToken:
+    """A token that transformers looks for in a text before anything else."""
+
+    content: str
+    id: int
+    file: Path
+    """Where it stands."""
 
 
 def read_tokenizer(path: Path) -> Model:
@@ -37,10 +53,11 @@ def read_tokenizer(path: Path) -> Model:
 
     Raises:
         TokenizerError: nothing to read, two vocabularies of which it cannot be said which one belongs to the model, a
-            vocabulary that does not fit the model's config, or one of a kind that is not supported.
+            vocabulary that does not fit the model's config, or one of a kind that is not supported; tokens that were
+            added behind the vocabulary.
     """
     folder = path if path.is_dir() else path.parent
-    settings = _json(folder / "tokenizer_config.json")
+    settings = _json(folder / _SETTINGS_FILE)
     if path.is_dir():
         models = [_read_file(file, settings) for file in _vocabulary_files(path)]
     else:
@@ -49,7 +66,24 @@ def read_tokenizer(path: Path) -> Model:
     chosen = _the_one(models, size, str(path))
     if path.is_dir():
         _check_agreement(folder / "tokenizer.json", chosen)
+    if path.is_dir() or path.suffix == ".json":
+        _check_added(_added_tokens(path), chosen, str(path))
     return chosen
+
+
+def read_max_length(path: Path) -> int | None:
+    """Return the tokens that a model takes at most, as the settings of its tokenizer say; None where they do not.
+
+    Args:
+        path: a folder, or a file of the tokenizer in it.
+
+    Raises:
+        TokenizerError: the settings are no JSON object.
+    """
+    length = _json((path if path.is_dir() else path.parent) / _SETTINGS_FILE).get("model_max_length")
+    if isinstance(length, bool) or not isinstance(length, int | float) or not 1 <= length <= _NO_LIMIT:
+        return None
+    return int(length)
 
 
 def _vocabulary_files(folder: Path) -> list[Path]:
@@ -212,8 +246,6 @@ def _from_library(file: Path) -> Model:
         raise TokenizerError(
             "a tokenizer.json of another kind", where=str(file), received=repr(kind), allowed="WordPiece or Unigram"
         )
-    vocabulary = model.get("vocab")
-    _mention_added(content, len(vocabulary) if isinstance(vocabulary, list | dict) else 0, str(file))
     if kind == "Unigram":
         return _unigram_from_library(file, model, _part(content, "normalizer"))
     return _wordpiece_from_library(file, model, _part(content, "normalizer"))
@@ -290,10 +322,59 @@ def _part(content: Mapping[str, object], name: str) -> Mapping[str, object]:
     return part if isinstance(part, dict) else {}
 
 
-def _mention_added(content: Mapping[str, object], size: int, where: str) -> None:
-    """Warn of tokens that somebody added behind the vocabulary: they are not looked for in a text."""
-    added = content.get("added_tokens")
-    entries = [entry for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
-    beyond = [str(entry.get("content")) for entry in entries if int(entry.get("id", 0)) >= size]
+def _added_tokens(path: Path) -> list[_AddedToken]:
+    """Return the added tokens of a folder, or of one `tokenizer.json`, wherever transformers of any age wrote them."""
+    library = path / "tokenizer.json" if path.is_dir() else path
+    rows = _json(library).get("added_tokens")
+    entries = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    found = [(row.get("content"), row.get("id"), library) for row in entries]
+    if path.is_dir():
+        file = path / "added_tokens.json"
+        found += [(content, index, file) for content, index in _json(file).items()]
+        file = path / _SETTINGS_FILE
+        for index, row in _part(_json(file), "added_tokens_decoder").items():
+            number = int(index) if index.isdecimal() else None
+            found.append((row.get("content") if isinstance(row, dict) else row, number, file))
+    return [
+        _AddedToken(content=content, id=index, file=file)
+        for content, index, file in found
+        if isinstance(content, str) and isinstance(index, int)
+    ]
+
+
+def _check_added(added: Sequence[_AddedToken], model: Model, where: str) -> None:
+    """Refuse tokens that were added behind the vocabulary, and tell of those in it: none is looked for in a text.
+
+    Without them texts would be cut in another way than the model has learnt, and saving would drop them.
+    """
+    known = dict(enumerate(model.tokens))
+    beyond = [token for token in added if known.get(token.id) != token.content]
     if beyond:
-        log.warning("%s: %d added tokens are not used: %s", where, len(beyond), ", ".join(beyond[:5]))
+        raise TokenizerError(
+            "tokens were added behind the vocabulary, which are not supported",
+            where=", ".join(sorted({str(token.file) for token in beyond})),
+            received=_named(beyond),
+            allowed=f"the {len(model.tokens):,} tokens of the vocabulary",
+            next_step="If your texts have none of these, remove them from these files in a copy of the folder",
+        )
+    special = model.special
+    five = {special.pad, special.unk, special.cls, special.sep, special.mask}
+    words = {token.id: token for token in added if token.id not in five}
+    if not words:
+        return
+    cut = model.encode([token.content for token in words.values()], offsets=False)
+    pieces = [cut.ids[start:end].tolist() for start, end in itertools.pairwise(cut.starts)]
+    otherwise = [token for token, ids in zip(words.values(), pieces, strict=True) if ids != [token.id]]
+    if otherwise:
+        log.warning(
+            "%s: transformers keeps added tokens whole, here they are cut like any other text: %s",
+            where,
+            _named(otherwise),
+        )
+
+
+def _named(tokens: Sequence[_AddedToken]) -> str:
+    unique = {token.id: token for token in tokens}
+    names = [f"{token.content!r} (id {index})" for index, token in unique.items()]
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more:,} more" if more > 0 else "")

@@ -11,7 +11,7 @@ import numpy as np
 from albertine.errors import ConfigError, DataError, TokenizerError
 from albertine.files import write_json
 from albertine.records import Batch, IntArray, Tokens
-from albertine.tokenization.detect import read_tokenizer
+from albertine.tokenization.detect import read_max_length, read_tokenizer
 from albertine.tokenization.pieces import Kind, Model, Pieces, ragged_arange
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ class Tokenizer:
 
     Args:
         model: the vocabulary and its rules, `WordPieceModel` or `UnigramModel`.
+        max_length: the tokens that its model takes at most, where its files say so; kept for saving, nothing is cut.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, max_length: int | None = None) -> None:
         self.model = model
+        self.max_length = max_length
         self.pad_id = model.special.pad
         self.unk_id = model.special.unk
         self.cls_id = model.special.cls
@@ -145,8 +147,13 @@ class Tokenizer:
             self.id_to_token(index)
         return self.model.detokenize(shown)
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str, *, max_length: int | None = None) -> None:
         """Write `tokenizer.json`, `vocab.txt` or `spiece.model`, and `tokenizer_config.json` into a folder.
+
+        Args:
+            folder: made where it does not exist.
+            max_length: the positions of the model beside which it is saved. The smaller of it and of what the
+                tokenizer's own files said is what other libraries cut texts to; where neither is known, to nothing.
 
         Raises:
             FailureError: the disk is full or the folder cannot be written to.
@@ -158,7 +165,9 @@ class Tokenizer:
             name: self.model.tokens[getattr(self.model.special, name)] for name in ("pad", "unk", "cls", "sep", "mask")
         }
         special: dict[str, object] = {f"{name}_token": token for name, token in names.items()}
-        write_json(folder / "tokenizer_config.json", {**self.model.settings(), **special})
+        known = [length for length in (self.max_length, max_length) if length is not None]
+        limit: dict[str, object] = {"model_max_length": min(known)} if known else {}
+        write_json(folder / "tokenizer_config.json", {**self.model.settings(), **special, **limit})
 
     def _assembled(
         self,
@@ -237,7 +246,7 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     place = Path(path)
     if not place.exists():
         raise TokenizerError("there is no such file or folder", where=str(path))
-    return Tokenizer(read_tokenizer(place))
+    return Tokenizer(read_tokenizer(place), max_length=read_max_length(place))
 
 
 def _kept_lengths(

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from albertine.checkpoints.bundle.checksums import masked_checksum
 from albertine.checkpoints.bundle.wire import WireError, WireReader, varint
-from albertine.checkpoints.reading import AGAIN_STEP, readable
+from albertine.checkpoints.reading import AGAIN_STEP, read_head, readable
 from albertine.errors import CheckpointError
 
 __all__ = ["TableEntry", "read_table", "write_table"]
@@ -24,7 +24,6 @@ _MAGIC = 0xDB4775248B80FB57
 _FOOTER_BYTES = 48
 _TRAILER_BYTES = 5  # one byte for the compression, four for the checksum
 _NO_COMPRESSION, _SNAPPY = 0, 1
-_LFS_POINTER = b"version https://git-lfs.github.com/"
 
 # Far above any model: BERT large with its optimizer has 1,200 variables in 60 KB. They bound the memory of a reader.
 _MAX_FILE_BYTES = 64 << 20
@@ -65,6 +64,7 @@ def read_table(path: Path) -> Iterator[TableEntry]:
     Raises:
         CheckpointError: not a table, truncated, damaged, compressed or larger than any checkpoint's.
     """
+    read_head(path)  # refuses what stands in place of a file that was not fetched
     with readable(path) as file:
         table = _TableFile(path, file)
         last, blocks_end, entries, key_bytes = None, 0, 0, 0
@@ -183,13 +183,6 @@ class _TableFile:
         return data
 
     def _not_a_table(self, footer: bytes) -> CheckpointError:
-        head = self._read(0, min(self._size, len(_LFS_POINTER)))
-        if head == _LFS_POINTER:
-            return self.error(
-                "this is a Git LFS pointer, not the file itself",
-                None,
-                next_step="Run git lfs pull in the folder it came from, or download the file itself",
-            )
         if len(footer) < _FOOTER_BYTES:
             return self.error(
                 "this is no index of a TensorFlow checkpoint: the file is empty or truncated",

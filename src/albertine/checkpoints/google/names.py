@@ -8,7 +8,7 @@ from typing import Literal
 
 from albertine.checkpoints.names import ENCODER_PREFIX, MASKED_WORD_HEAD, PAIR_HEAD, Place
 from albertine.checkpoints.source import StoredTensor
-from albertine.checkpoints.state import TaskHead
+from albertine.checkpoints.state import HeadProblem, TaskHead
 from albertine.errors import CheckpointError
 from albertine.models.config import EncoderConfig
 
@@ -183,7 +183,9 @@ def google_head(entries: Mapping[str, StoredTensor]) -> TaskHead | None:
     ):
         return None
     labels = tuple(f"LABEL_{index}" for index in range(weights[0]))
-    return TaskHead(task="text-classification", labels=labels, module="classifier")
+    # One row is a regression's, as that of STS-B in ALBERT's run_classifier.
+    problem: HeadProblem = "regression" if weights[0] == 1 else "single"
+    return TaskHead(task="text-classification", labels=labels, module="classifier", problem=problem)
 
 
 def _every_place(config: EncoderConfig, layout: GoogleLayout) -> dict[str, Place]:
