@@ -220,9 +220,7 @@ def test_tokens_behind_the_vocabulary_are_refused_by_name(
         add(file, id=size + number, content=f"<drug{number}>", special=number == 0)
     if alone:
         own.unlink()
-    refused(
-        folder, rf"tokenizer\.json: tokens were added.*'<drug0>' \(id {size}\).*'<drug4>'.* and 2 more.*remove"
-    )
+    refused(folder, rf"tokenizer\.json: tokens were added.*'<drug0>' \(id {size}\).*'<drug4>'.* and 2 more.*remove")
     refused(file, "<drug0>")
     if not alone:  # the file itself says nothing of them
         assert load_tokenizer(own).vocab_size == size
