@@ -169,7 +169,7 @@ def test_a_file_in_the_place_of_the_folder_is_not_overwritten(tmp_path: Path) ->
 def test_a_link_to_nothing_is_not_a_folder_to_write_to(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.symlink_to(tmp_path / "gone")
-    with pytest.raises(CheckpointError, match="where a link to nothing stands.*gone.*name another folder"):
+    with pytest.raises(CheckpointError, match=r"where a link to nothing stands.*gone.*name another folder"):
         write(folder)
     assert os.listdir(tmp_path) == ["model"]
 
@@ -215,7 +215,7 @@ def test_a_linked_folder_inside_is_refused_and_what_it_leads_to_stays(tmp_path: 
     write(tmp_path / "model", 1.0)
     (tmp_path / "model" / "1_Pooling").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     before = snapshot(tmp_path)
-    with pytest.raises(CheckpointError, match="1_Pooling: a folder of the model is a link.*elsewhere"):
+    with pytest.raises(CheckpointError, match=r"1_Pooling: a folder of the model is a link.*elsewhere"):
         write_with_pooling(tmp_path / "model")
     assert snapshot(tmp_path) == before
     write(tmp_path / "model", 2.0)
