@@ -17,7 +17,7 @@ from albertine.errors import CheckpointError, FailureError
 class WordsOnly:
     """As much of a tokenizer as a folder needs."""
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, *, max_length: int | None = None) -> None:
         (folder / "vocab.txt").write_text("a\nb\n", encoding="utf-8")
 
 
@@ -60,7 +60,6 @@ def test_a_folder_comes_back_as_it_was_written(tmp_path: Path, exists: bool) -> 
         "vocab.txt",
     ]
     assert "好" in (folder / "task.json").read_text(encoding="utf-8")
-    assert all(path.stat().st_mode & 0o044 for path in folder.iterdir())
 
 
 def test_files_of_a_run_stay_and_files_of_the_old_model_go(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_folder_of_a_new_version_is_read(tmp_path: Path) -> None:
     found = read_sentence_transformers(tmp_path)
     layer = DenseLayer(in_features=14, out_features=5, activation="identity")
     use = VectorUse(prompts=(Prompt(name="query", text=""),))
-    assert found.pooling == SentencePooling(modes=("mean", "cls"), dense=(layer,), max_length=33, use=use)
+    assert found.pooling == SentencePooling(modes=("mean", "cls"), dense=(layer,), use=use)
     assert found.tensors["pooling.dense.0.weight"].shape == (5, 14)
     assert found.tensors["pooling.dense.0.bias"].shape == (5,)
     assert found.notes == ()
@@ -117,30 +117,14 @@ def test_pooling_modes_are_read_in_every_form(folder: Path, config: object, mode
 
 
 @pytest.mark.parametrize(
-    ("settings", "tokenizer", "expected"),
-    [
-        ({"max_seq_length": 77}, {"model_max_length": 512}, 77),
-        ({"max_seq_length": None}, {"model_max_length": 512}, 512),
-        ({}, {"model_max_length": 10**30}, None),
-        ({}, {}, None),
-    ],
+    ("settings", "expected"), [({"max_seq_length": 77}, 77), ({"max_seq_length": None}, None), ({}, None)]
 )
-def test_the_maximum_length_is_the_transformers_else_the_tokenizers(
-    folder: Path, settings: object, tokenizer: object, expected: int | None
+def test_a_maximum_length_that_is_not_set_is_left_to_the_tokenizer(
+    folder: Path, settings: object, expected: int | None
 ) -> None:
     put(folder / "sentence_bert_config.json", settings)
-    put(folder / "tokenizer_config.json", tokenizer)
+    put(folder / "tokenizer_config.json", {"model_max_length": 33})
     assert read_sentence_transformers(folder).pooling.max_length == expected
-
-
-def test_a_tokenizer_that_allows_all_positions_says_nothing(folder: Path) -> None:
-    put(folder / "sentence_bert_config.json", {"max_seq_length": None})
-    put(folder / "config.json", {"model_type": "bert", "hidden_size": 14, "max_position_embeddings": 40})
-    for length, expected in ((41, None), (40, None), (39, 39)):
-        put(folder / "tokenizer_config.json", {"model_max_length": length})
-        assert read_sentence_transformers(folder).pooling.max_length == expected
-    put(folder / "sentence_bert_config.json", {"max_seq_length": 40})
-    assert read_sentence_transformers(folder).pooling.max_length == 40
 
 
 def test_what_the_vectors_are_made_for_is_kept(folder: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from albertine.inference.engine import EngineSettings
 from albertine.inference.vectors import VectorModel, encode, load_vectors, write_vectors
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
-from albertine.models.pooling import DenseLayer, SentenceEncoder, SentencePooling
+from albertine.models.pooling import DenseLayer, Prompt, SentenceEncoder, SentencePooling, VectorUse
 from albertine.tokenization.learn import learn_vocabulary
 
 SENTENCE = "the cat sat on a mat while seven dogs slept in their warm house 很 好 吃"
@@ -154,6 +156,47 @@ def test_the_folders_length_is_never_longer_than_the_positions_reach(sentences: 
         model = load_vectors(tmp_path)
         assert model.max_length == expected
         assert model.encode(["cat " * 400]).shape == (1, 14)
+
+
+def test_the_tokenizers_length_counts_where_nothing_else_says_one(folder: Path, tmp_path: Path) -> None:
+    assert load_vectors(folder).max_length == 17
+    other = shutil.copytree(folder, tmp_path / "other")
+    settings = json.loads((other / "tokenizer_config.json").read_text("utf-8"))
+    assert settings["model_max_length"] == 17
+    (other / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 6}), encoding="utf-8")
+    assert load_vectors(other).max_length == 6
+    assert load_vectors(other, max_length=11).max_length == 11
+    al.convert(other, tmp_path / "converted", to="sentence-transformers", verify=True)
+    assert load_vectors(tmp_path / "converted").max_length == 6
+
+
+def test_cut_vectors_have_length_one_where_that_was_asked_for(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    pooling = SentencePooling(normalize=True, truncate_dim=5)
+    al.save_encoder(Encoder(CONFIG), VOCABULARY, tmp_path)
+    write_sentence_transformers(tmp_path, pooling, {}, hidden_size=14)
+    model = load_vectors(tmp_path, precision="fp32")
+    plain, asked = model.encode(TEXTS), encode(TEXTS, encoder=tmp_path, normalize=True, precision="fp32")
+    assert (model.width, plain.shape[1], asked.shape[1]) == (5, 5, 5)
+    lengths = np.linalg.norm(plain, axis=1, keepdims=True)
+    assert lengths.max() < 0.99
+    np.testing.assert_allclose(asked, plain / lengths, atol=1e-6)
+
+
+def test_what_vectors_are_made_for_survives_a_conversion(tmp_path: Path) -> None:
+    use = VectorUse(
+        similarity="dot",
+        prompts=(Prompt(name="query", text="find: "), Prompt(name="text", text="")),
+        default_prompt="query",
+        prompt_is_pooled=False,
+    )
+    pooling = SentencePooling(modes=("cls",), truncate_dim=5, max_length=9, use=use)
+    al.save_encoder(Encoder(CONFIG), VOCABULARY, tmp_path / "one")
+    write_sentence_transformers(tmp_path / "one", pooling, {}, hidden_size=14)
+    al.convert(tmp_path / "one", tmp_path / "two", to="sentence-transformers", verify=True)
+    assert load_vectors(tmp_path / "two").pooling == pooling
+    first, second = (encode(TEXTS, encoder=tmp_path / name, precision="fp32") for name in ("one", "two"))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_texts_are_lower_cased_where_the_folder_says_so(tmp_path: Path) -> None:

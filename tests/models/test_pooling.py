@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from albertine.errors import ConfigError
 from albertine.models.config import EncoderConfig
@@ -156,6 +156,9 @@ def test_a_vector_is_cut_after_it_was_normalised(kept: int) -> None:
     cut = SentenceEncoder(encoder, SentencePooling(normalize=True, truncate_dim=kept))
     assert cut.pooling.width == min(kept, 14)
     assert torch.equal(cut(ids), whole[:, :kept])
+    again = SentenceEncoder(encoder, SentencePooling(truncate_dim=kept, normalize_cut=True))(ids)
+    torch.testing.assert_close(again.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(again, nn.functional.normalize(whole[:, :kept]))
 
 
 @pytest.mark.parametrize(

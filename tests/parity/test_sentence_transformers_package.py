@@ -91,8 +91,10 @@ def test_vectors_of_real_sentences_equal_theirs(minilm: Path, data_dir: Path, tm
     assert len(texts) > 300
     theirs = their_vectors({"published": minilm}, texts, tmp_path, save=tmp_path / "saved")["published"]
     for folder in (minilm, tmp_path / "saved"):  # as published, and as their newest version writes it
-        found = replace(read_sentence_transformers(folder).pooling, use=VectorUse())
-        assert found == SentencePooling(normalize=True, max_length=256)
+        model = load_vectors(folder)
+        # Their newest version leaves the length to the tokenizer's settings.
+        assert replace(model.pooling, use=VectorUse(), max_length=None) == SentencePooling(normalize=True)
+        assert model.max_length == 256
         ours = encode(texts, encoder=folder, precision="fp32")
         assert ours.shape == theirs.shape == (len(texts), 384)
         np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=0)
@@ -180,8 +182,11 @@ def test_what_the_vectors_are_made_for_survives_both_packages(tmp_path: Path) ->
     write_sentence_transformers(tmp_path / "ours", pooling, {}, hidden_size=14)
     texts = ["cats sit"]
     theirs = their_vectors({"ours": tmp_path / "ours"}, texts, tmp_path, save=tmp_path / "theirs")["ours"]
-    assert read_sentence_transformers(tmp_path / "theirs").pooling == pooling
+    saved = read_sentence_transformers(tmp_path / "theirs").pooling
+    assert saved == replace(pooling, max_length=None)  # which their newest version leaves to the tokenizer's settings
+    assert load_vectors(tmp_path / "theirs").max_length == 9
     # They put the default prompt before every text, and here its words have to be written.
     np.testing.assert_allclose(encode(["find: cats sit"], encoder=tmp_path / "ours"), theirs, atol=1e-5, rtol=0)
     al.convert(tmp_path / "theirs", tmp_path / "again", to="sentence-transformers", verify=True)
-    assert read_sentence_transformers(tmp_path / "again").pooling == pooling
+    assert read_sentence_transformers(tmp_path / "again").pooling == saved
+    assert load_vectors(tmp_path / "again").max_length == 9

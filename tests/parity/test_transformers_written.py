@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 
 from albertine.checkpoints.load import load_encoder, load_pretraining
 from albertine.checkpoints.writing import save_encoder
-from albertine.errors import ConfigError
+from albertine.errors import ConfigError, TokenizerError
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
 from albertine.models.heads import PretrainingModel
+from albertine.tokenization.learn import learn_vocabulary
+from albertine.tokenization.tokenizer import load_tokenizer
 
 transformers = pytest.importorskip("transformers", reason="transformers is needed for parity", exc_type=ImportError)
 
@@ -170,3 +173,29 @@ def test_a_folder_of_ours_that_transformers_saved_again_is_still_ours(tmp_path: 
     again, _ = load_encoder(tmp_path / "theirs")
     assert again.config == config
     assert_near(again(**inputs()).pooler_output, encoder(**inputs()).pooler_output)
+
+
+@pytest.mark.parametrize("kind", ["bert", "albert"])
+def test_transformers_cuts_texts_to_the_positions_of_the_model(tmp_path: Path, kind: str) -> None:
+    tokenizer = learn_vocabulary(["a cat sat on a mat"] * 9, size=99)
+    config = replace(CONFIGS[kind], vocab_size=tokenizer.vocab_size)
+    save_encoder(Encoder(config), tokenizer, tmp_path / "model", format="huggingface")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert theirs.model_max_length == 17
+    assert len(theirs("cat " * 99, truncation=True).input_ids) == 17
+    # What was read stays, where it is less.
+    theirs.model_max_length = 9
+    theirs.save_pretrained(tmp_path / "model")
+    again = load_tokenizer(tmp_path / "model")
+    save_encoder(Encoder(config), again, tmp_path / "again", format="huggingface")
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "again").model_max_length == 9
+
+
+def test_tokens_that_transformers_added_are_refused_by_name(tmp_path: Path) -> None:
+    learn_vocabulary(["a cat sat on a mat"] * 9, size=99).save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    size = len(theirs)
+    theirs.add_tokens(["NEWTOKEN"])
+    theirs.save_pretrained(tmp_path / "more")
+    with pytest.raises(TokenizerError, match=rf"tokens were added.*'NEWTOKEN' \(id {size}\)"):
+        load_tokenizer(tmp_path / "more")

@@ -137,7 +137,8 @@ def write_model_files(
     write_json(folder / CONFIG_FILE, config)
     write_tensors(folder / WEIGHTS_FILE, tensors)
     if tokenizer is not None:
-        tokenizer.save(folder)
+        positions = config.get("max_position_embeddings")
+        tokenizer.save(folder, max_length=positions if isinstance(positions, int) else None)
     if task is not None:
         write_json(folder / TASK_FILE, task)
     write_text(folder / CARD_FILE, card if card.endswith("\n") else card + "\n")

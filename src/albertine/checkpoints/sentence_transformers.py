@@ -21,7 +21,6 @@ from albertine.checkpoints.tensors import read_json
 from albertine.errors import CheckpointError, ConfigError
 from albertine.files import write_json, write_text
 from albertine.models.pooling import Prompt, SentencePooling, Similarity, VectorUse
-from albertine.tokenization.detect import read_max_length
 
 __all__ = ["SentenceFolder", "is_sentence_transformers", "read_sentence_transformers", "write_sentence_transformers"]
 
@@ -288,18 +287,11 @@ def _transformer_settings(folder: Path) -> dict[str, object]:
 
 
 def _max_length(settings: Mapping[str, object], folder: Path) -> int | None:
-    """Return the tokens that texts are cut to: the transformer's own setting, else the tokenizer's.
-
-    A tokenizer that allows what the encoder's positions reach anyway says nothing.
-    """
-    own = settings.get("max_seq_length")
-    if own is None:
-        length = read_max_length(folder)
-        positions = _read_where_there(folder / "config.json").get("max_position_embeddings")
-        return None if length is not None and isinstance(positions, int) and length >= positions else length
-    if not isinstance(own, int) or isinstance(own, bool):
-        raise CheckpointError("not a maximum length", where=str(folder), received=repr(own), allowed="an integer")
-    return own
+    """Return the tokens that texts are cut to; None where the tokenizer and the encoder's positions say it."""
+    length = settings.get("max_seq_length")
+    if length is not None and (not isinstance(length, int) or isinstance(length, bool)):
+        raise CheckpointError("not a maximum length", where=str(folder), received=repr(length), allowed="an integer")
+    return length
 
 
 def _settings(folder: Path, *, prompt_is_pooled: bool) -> _Settings:

@@ -89,8 +89,8 @@ class VectorModel:
     Args:
         module: the encoder and what makes a vector of its states, in fp32.
         tokenizer: the encoder's own.
-        max_length: tokens that longer texts are cut to; None for the pooling's own, and at most what the encoder's
-            positions reach.
+        max_length: tokens that longer texts are cut to; None for the pooling's own, else the tokenizer's, and at most
+            what the encoder's positions reach.
         precision: of the matrix products; "auto" measures which is faster on this machine. Vectors are kept and
             compared with others', so that fp32 is what they are made in unless told otherwise; bf16 moves an entry of
             a normalised vector by about 1e-3.
@@ -111,7 +111,8 @@ class VectorModel:
     ) -> None:
         module.eval()
         self.pooling: SentencePooling = module.pooling.pooling
-        self.max_length = _length(max_length, self.pooling.max_length, module.encoder.config.max_position_embeddings)
+        usual = self.pooling.max_length or tokenizer.max_length
+        self.max_length = _length(max_length, usual, module.encoder.config.max_position_embeddings)
         self.precision: Precision = choose_precision(next(module.parameters()).device, precision)
         reduced = with_reduced_weights(module) if self.precision == "bf16" else module
         assert isinstance(reduced, SentenceEncoder)
@@ -242,7 +243,7 @@ def load_vectors(
             _LOG.warning("%s: its dense layers belong to its own pooling and are left out with %r", encoder, pooling)
         record = replace(record, modes=(pooling,), dense=())
     if normalize is not None:
-        record = replace(record, normalize=normalize)
+        record = replace(record, normalize=normalize, normalize_cut=normalize and record.truncate_dim is not None)
     with torch.device("meta"):  # no random numbers for weights that are replaced at once
         module = SentenceEncoder(opened.module, record)
     if sentence is not None:

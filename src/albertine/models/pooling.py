@@ -128,12 +128,14 @@ class SentencePooling:
     normalize: bool = False
     """Whether the result is divided by its Euclidean norm, so that a dot product is a cosine."""
     max_length: int | None = None
-    """Tokens that longer texts are cut to, special ones included; None for what the encoder's positions reach."""
+    """Tokens that longer texts are cut to, special ones included; None for what tokenizer and positions allow."""
     lowercase: bool = False
     """Whether texts are lower-cased before the tokenizer sees them, whatever it does itself."""
     truncate_dim: int | None = None
     """Numbers that a vector is cut to in the end, when it has been normalised; None cuts none. Vectors of models that
     were trained for it (Matryoshka) are useful at several widths."""
+    normalize_cut: bool = False
+    """Whether what is left of a cut vector is normalised; no folder says so, those who use it may ask for it."""
     use: VectorUse = VectorUse()
     """What the vectors were made for."""
 
@@ -258,8 +260,9 @@ class SentencePooler(nn.Module):
             vectors = _ACTIVATIONS[record.activation](layer(vectors.to(layer.weight.dtype)))
         vectors = vectors.float()
         vectors = nn.functional.normalize(vectors, dim=-1) if self.pooling.normalize else vectors
-        # The order of sentence-transformers: what is cut off counts for the length, and the rest is not normalised.
-        return vectors[:, : self.width]
+        # The order of sentence-transformers: what is cut off counts for the length.
+        cut = vectors[:, : self.width]
+        return nn.functional.normalize(cut, dim=-1) if self.pooling.normalize_cut else cut
 
 
 class SentenceEncoder(nn.Module):
