@@ -42,7 +42,7 @@ _PLACES = {
     "evaluate": "albertine.training.run",
     "finetune": "albertine.training.run",
     "info": "albertine.inference.info",
-    "learn_vocab": "albertine.tokenization.learn:learn_vocabulary",
+    "learn_vocab": "albertine.tokenization.learn",
     "load": "albertine.inference.model",
     "load_encoder": "albertine.checkpoints.load",
     "VectorModel": "albertine.inference.vectors",

@@ -13,12 +13,16 @@ GOOD = {
     "learning_rate": 3e-4,
     "epochs": 1.5,
     "examples": 999,
+    "tokens": 200_000_000,
     "minutes": 0.5,
     "max_steps": 13,
     "batch_size": 7,
     "accumulation": 3,
     "warmup": 0.0,
+    "warmup_steps": 0,
     "schedule": "cosine",
+    "cooldown": 0.2,
+    "optimizer": "lamb",
     "weight_decay": 0.0,
     "beta1": 0.8,
     "beta2": 0.98,
@@ -30,6 +34,8 @@ GOOD = {
     "evaluations": 1,
     "evaluate_every": 13,
     "log_every": 1,
+    "checkpoint_seconds": 0.5,
+    "checkpoint_steps": 7,
     "seed": 99,
 }
 
@@ -39,6 +45,8 @@ BAD = [
     ("epochs", -1),
     ("examples", 0),
     ("examples", 10.5),
+    ("tokens", 0),
+    ("tokens", 2e8),
     ("minutes", 0),
     ("minutes", float("inf")),
     ("max_steps", 0),
@@ -48,7 +56,12 @@ BAD = [
     ("accumulation", 33),
     ("warmup", 1.0),
     ("warmup", -0.1),
+    ("warmup_steps", -1),
+    ("warmup_steps", 0.1),
     ("schedule", "linar"),
+    ("cooldown", 1.0),
+    ("cooldown", 0.95),
+    ("optimizer", "lamp"),
     ("weight_decay", -0.01),
     ("beta1", 1.0),
     ("beta2", -0.5),
@@ -60,6 +73,8 @@ BAD = [
     ("evaluations", 0),
     ("evaluate_every", 0),
     ("log_every", 0),
+    ("checkpoint_seconds", 0.0),
+    ("checkpoint_steps", 0),
     ("seed", -1),
     ("seed", 1.5),
 ]
@@ -89,6 +104,8 @@ def test_an_unknown_option_is_an_error_with_the_nearest_name() -> None:
 def test_two_budgets_at_once_are_an_error() -> None:
     with pytest.raises(ConfigError, match=r"epochs = 2, minutes = 1"):
         TrainingConfig(epochs=2, minutes=1)
+    with pytest.raises(ConfigError, match=r"examples = 7, tokens = 99"):
+        TrainingConfig(examples=7, tokens=99)
 
 
 def test_a_configuration_survives_a_round_trip() -> None:
@@ -109,9 +126,22 @@ def test_a_configuration_survives_a_round_trip() -> None:
         (TrainingConfig(max_steps=4), 65, 4),
         (TrainingConfig(minutes=1), 65, None),
         (TrainingConfig(minutes=1, max_steps=7), 65, 7),
+        (TrainingConfig(tokens=999), 65, None),
+        (TrainingConfig(tokens=999, max_steps=7), 65, 7),
     ],
 )
 def test_the_budget_in_steps_follows_from_the_training_rows(
     config: TrainingConfig, rows: int, steps: int | None
 ) -> None:
     assert config.total_steps(rows) == steps
+
+
+def test_each_optimizer_has_an_epsilon_of_its_own() -> None:
+    assert TrainingConfig().optimizer_epsilon == 1e-8
+    assert TrainingConfig(optimizer="lamb").optimizer_epsilon == 1e-6
+    assert TrainingConfig(optimizer="lamb", epsilon=1e-3).optimizer_epsilon == 1e-3
+
+
+def test_how_often_a_run_is_saved_does_not_decide_whether_it_may_be_continued() -> None:
+    assert TrainingConfig(checkpoint_steps=7, checkpoint_seconds=9.0).identity() == TrainingConfig().identity()
+    assert TrainingConfig(cooldown=0.1).identity() != TrainingConfig().identity()

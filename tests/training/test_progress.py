@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
@@ -54,3 +55,9 @@ def test_elsewhere_a_line_is_logged_every_half_minute(caplog: pytest.LogCaptureF
     assert stream.getvalue() == ""
     assert len(caplog.records) == 3
     assert "loss 0.5000" in caplog.text
+
+
+def test_the_parts_of_a_loss_are_named_where_it_has_several() -> None:
+    several = dataclasses.replace(at(13), parts={"masked_words": 6.51234, "pair": 0.7})
+    assert "loss 0.5000 (masked_words 6.512, pair 0.700)" in several.describe()
+    assert "(" not in dataclasses.replace(at(13), parts={"classification": 0.5}).describe()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import albertine
-from albertine.cli import comparing, converting, encoding, inspecting, modelling
+from albertine.cli import comparing, converting, encoding, inspecting, modelling, vocabularies
 from albertine.cli.output import run_guarded, show_text, start_messages
 
 __all__ = ["app", "main"]
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+vocab_app = typer.Typer(help="Vocabularies of one's own.", no_args_is_help=True)
+app.add_typer(vocab_app, name="vocab")
 
 app.command("demo")(comparing.demo)
 app.command("compare")(comparing.compare)
@@ -34,6 +36,7 @@ app.command("finetune")(modelling.finetune)
 app.command("evaluate")(modelling.evaluate)
 app.command("predict")(modelling.predict)
 data_app.command("check")(inspecting.check)
+vocab_app.command("learn")(vocabularies.learn)
 
 
 def _version(wanted: bool) -> None:

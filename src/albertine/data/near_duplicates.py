@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from albertine.data.identity import normalised
+from albertine.data.minhash import Hashes, Signatures, band_keys, least_agreement, signatures
 
 __all__ = ["NearDuplicates", "near_duplicates"]
 
@@ -24,7 +24,6 @@ _ROWS = 5
 # A template shared by thousands of texts gives one bucket; each text is compared with so many before it there.
 _NEIGHBOURS = 3
 _BLOCK = 1 << 20
-_Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +58,10 @@ def near_duplicates(texts: Sequence[str], *, threshold: float = 0.8, shortest: i
     if len(chosen) < 2:
         return NearDuplicates(pairs=(), texts=0, groups=0, skipped=len(texts) - len(chosen))
     pieces = [_pieces(plain[index]) for index in chosen]
-    signatures = _signatures(pieces)
+    minima = _signatures(pieces)
     found = [
         (chosen[first], chosen[second])
-        for first, second in _candidates(signatures, threshold)
+        for first, second in _candidates(minima, threshold)
         if _jaccard(pieces[first], pieces[second]) >= threshold
     ]
     return NearDuplicates(
@@ -73,54 +72,36 @@ def near_duplicates(texts: Sequence[str], *, threshold: float = 0.8, shortest: i
     )
 
 
-def _pieces(text: str) -> _Hashes:
+def _pieces(text: str) -> Hashes:
     """Return the distinct three-character pieces of a text as sorted numbers; 21 bits a character, so none collide."""
     points = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32).astype(np.uint64)
     shift = np.uint64(21)
     return np.unique((points[:-2] << shift << shift) | (points[1:-1] << shift) | points[2:])
 
 
-def _mixed(values: _Hashes) -> _Hashes:
-    """Scramble 64-bit numbers (the finalizer of splitmix64, Steele et al. 2014)."""
-    values = values ^ (values >> np.uint64(30))
-    values *= np.uint64(0xBF58476D1CE4E5B9)
-    values ^= values >> np.uint64(27)
-    values *= np.uint64(0x94D049BB133111EB)
-    values ^= values >> np.uint64(31)
-    return values
-
-
-def _signatures(pieces: Sequence[_Hashes]) -> npt.NDArray[np.uint32]:
-    """Return [N, 60] minima, one a hash function."""
+def _signatures(pieces: Sequence[Hashes]) -> Signatures:
+    """Return [N, 60] minima, one a hash function; works through so many texts at a time that memory stays small."""
     size = _BANDS * _ROWS
-    seeds = _mixed(np.arange(1, 2 * size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    factors, offsets = seeds[:size] | np.uint64(1), seeds[size:]
-    signatures = np.empty((len(pieces), size), dtype=np.uint32)
+    result = np.empty((len(pieces), size), dtype=np.uint32)
     start = 0
     while start < len(pieces):
         end, total = start, 0
         while end < len(pieces) and (end == start or total + len(pieces[end]) <= _BLOCK):
             total += len(pieces[end])
             end += 1
-        mixed = _mixed(np.concatenate(pieces[start:end]))
-        edges = np.cumsum([0, *(len(part) for part in pieces[start : end - 1])])
-        for column in range(size):
-            # The upper half of a multiply-and-add of scrambled numbers; 32 bits are plenty for a minimum.
-            hashed = ((mixed * factors[column] + offsets[column]) >> np.uint64(32)).astype(np.uint32)
-            signatures[start:end, column] = np.minimum.reduceat(hashed, edges)
+        edges = np.cumsum([0, *(len(part) for part in pieces[start:end])])
+        result[start:end] = signatures(np.concatenate(pieces[start:end]), edges, size)
         start = end
-    return signatures
+    return result
 
 
-def _candidates(signatures: npt.NDArray[np.uint32], threshold: float) -> list[tuple[int, int]]:
+def _candidates(minima: Signatures, threshold: float) -> list[tuple[int, int]]:
     """Return the pairs that agree in a band and in enough of the whole signature."""
-    count = len(signatures)
-    keys: list[npt.NDArray[np.int64]] = []
+    count = len(minima)
+    bands = band_keys(minima, _BANDS)
+    keys = []
     for band in range(_BANDS):
-        part = np.ascontiguousarray(signatures[:, band * _ROWS : (band + 1) * _ROWS])
-        key = np.zeros(count, dtype=np.uint64)
-        for column in range(_ROWS):
-            key = _mixed(key * np.uint64(0x9E3779B97F4A7C15) + part[:, column].astype(np.uint64))
+        key = bands[:, band]
         order = np.argsort(key, kind="stable")
         for distance in range(1, _NEIGHBOURS + 1):
             same = key[order[distance:]] == key[order[:-distance]]
@@ -131,13 +112,12 @@ def _candidates(signatures: npt.NDArray[np.uint32], threshold: float) -> list[tu
     agreement = np.empty(len(pairs))
     for start in range(0, len(pairs), _BLOCK // 16):
         block = slice(start, start + _BLOCK // 16)
-        agreement[block] = (signatures[first[block]] == signatures[second[block]]).mean(axis=1)
-    # Four standard deviations below: what agrees in less than this is not worth the exact measurement.
-    near = agreement >= threshold - 4 * (threshold * (1 - threshold) / signatures.shape[1]) ** 0.5
+        agreement[block] = (minima[first[block]] == minima[second[block]]).mean(axis=1)
+    near = agreement >= least_agreement(threshold, minima.shape[1])
     return list(zip(first[near].tolist(), second[near].tolist(), strict=True))
 
 
-def _jaccard(first: _Hashes, second: _Hashes) -> float:
+def _jaccard(first: Hashes, second: Hashes) -> float:
     shared = len(np.intersect1d(first, second, assume_unique=True))
     return shared / (len(first) + len(second) - shared)
 

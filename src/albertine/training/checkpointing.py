@@ -22,7 +22,7 @@ from albertine.errors import CheckpointError, ConfigError
 from albertine.files import atomic_path
 from albertine.training.optimizers import load_optimizer_tensors, optimizer_tensors
 
-__all__ = ["Checkpoints", "LoopState", "check_identity"]
+__all__ = ["Checkpoints", "LoopState", "check_identity", "module_tensors"]
 
 _RESTART = "Give another --out, or --restart to begin again"
 
@@ -58,6 +58,10 @@ class LoopState:
     """Sum of the losses of the steps since the last point of the curve."""
     loss_steps: float = 0.0
     """How many they are."""
+    norm_sum: float = 0.0
+    """Sum of the norms of their gradients."""
+    part_sums: dict[str, list[float]] = field(default_factory=dict)
+    """Of every named part of their losses, the total and the weight."""
     skipped: float = 0.0
     """Steps that were left out because a loss or a gradient was not finite."""
     skipped_in_row: float = 0.0
@@ -65,12 +69,24 @@ class LoopState:
     """Of the step before."""
     last_loss: float | None = None
     """The loss at the last point of the curve."""
+    last_parts: dict[str, float] = field(default_factory=dict)
+    """Its named parts."""
     last_metric: float | None = None
     """The metric at the last evaluation."""
     log_step: int = 0
     """The step of the last point in the log."""
     log_lines: int = 0
     """Points in the log."""
+    warmed_up_at: float = 0.0
+    """Share of the budget that was used when a warm-up counted in steps ended."""
+    rate_factor: float = 1.0
+    """What the schedule's learning rate is multiplied by, lowered by verdicts on the run."""
+    interventions: list[dict[str, object]] = field(default_factory=list)
+    """The verdicts that were carried out, as named values of `Intervention`."""
+    told: int = 0
+    """How many of them stand in the log."""
+    stop_reason: str | None = None
+    """Why a verdict ended the run."""
     precision: str = "fp32"
     """Of the matrix products; a resumed run keeps it, also on a machine that would choose another."""
     identity: dict[str, object] = field(default_factory=dict)
@@ -95,7 +111,7 @@ class Checkpoints:
         Raises:
             FailureError: the disk is full or forbidden; the checkpoint before it is still there, whole.
         """
-        tensors = _module_tensors(module)
+        tensors = module_tensors(module)
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(module, optimizer).items()}
         self._write(self.last, tensors, state)
 
@@ -105,7 +121,7 @@ class Checkpoints:
         Raises:
             FailureError: as `save_last`.
         """
-        self._write(self.best, _module_tensors(module), state)
+        self._write(self.best, module_tensors(module), state)
 
     def read_state(self) -> LoopState | None:
         """Return the state in the last checkpoint, None where there is none.
@@ -126,6 +142,7 @@ class Checkpoints:
         moments = {
             name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")
         }
+        optimizer.state.clear()
         load_optimizer_tensors(module, optimizer, moments, where=str(self.last))
 
     def load_best(self, module: nn.Module) -> None:
@@ -140,6 +157,12 @@ class Checkpoints:
         """Delete both."""
         self.last.unlink(missing_ok=True)
         self.best.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Delete what a process that was killed while writing left half-written."""
+        for path in (self.last, self.best):
+            for left in self.folder.glob(f".*{path.name}.*"):
+                left.unlink(missing_ok=True)
 
     def _write(self, path: Path, tensors: dict[str, Tensor], state: LoopState) -> None:
         text = json.dumps(dataclasses.asdict(state), ensure_ascii=False)
@@ -182,7 +205,7 @@ def _flat(values: Mapping[str, object]) -> dict[str, object]:
     return flat
 
 
-def _module_tensors(module: nn.Module) -> dict[str, Tensor]:
+def module_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return parameters (tied ones once) and persistent buffers, prefixed."""
     everything = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     buffers = {name: value for name, value in module.state_dict().items() if name not in everything}
@@ -190,7 +213,7 @@ def _module_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    own = _module_tensors(module)
+    own = module_tensors(module)
     saved = {name: value for name, value in tensors.items() if name.startswith("module.")}
     odd = sorted(own.keys() ^ saved.keys()) or sorted(name for name in own if own[name].shape != saved[name].shape)
     if odd:

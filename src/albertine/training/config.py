@@ -10,20 +10,34 @@ from typing import Literal, get_args
 
 from albertine.errors import ConfigError, unknown_name
 
-__all__ = ["DEFAULT_EPOCHS", "ClassWeights", "PrecisionChoice", "ScheduleName", "TrainingConfig"]
+__all__ = ["DEFAULT_EPOCHS", "ClassWeights", "OptimizerName", "PrecisionChoice", "ScheduleName", "TrainingConfig"]
 
 ScheduleName = Literal["linear", "cosine", "constant"]
+OptimizerName = Literal["adamw", "lamb"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 ClassWeights = Literal["none", "balanced"]
 
 DEFAULT_EPOCHS = 3.0
+_EPSILON: dict[OptimizerName, float] = {"adamw": 1e-8, "lamb": 1e-6}
+_BUDGETS = ("epochs", "examples", "tokens", "minutes")
+_WHOLE = (
+    "examples",
+    "tokens",
+    "max_steps",
+    "warmup_steps",
+    "early_stopping",
+    "evaluate_every",
+    "log_every",
+    "checkpoint_steps",
+)
+_KEEPING = ("checkpoint_seconds", "checkpoint_steps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
     """Everything that decides how weights move; the model and the data are named elsewhere.
 
-    At most one of `epochs`, `examples` and `minutes` may be given; with none of them a run takes 3 epochs.
+    At most one of `epochs`, `examples`, `tokens` and `minutes` may be given; with none of them a run takes 3 epochs.
 
     Raises:
         ConfigError: a field is out of its range, or two budgets were given.
@@ -36,6 +50,8 @@ class TrainingConfig:
     """Budget in passes over the training examples; None is 3 where no other budget is given."""
     examples: int | None = None
     """Budget in training examples, repetitions counted; the same for every model it is given to."""
+    tokens: int | None = None
+    """Budget in real tokens, repetitions counted; the learning rate decays with the tokens seen."""
     minutes: float | None = None
     """Budget in minutes of training steps (evaluations not counted); the learning rate decays with the time used."""
     max_steps: int | None = None
@@ -46,16 +62,24 @@ class TrainingConfig:
     """Micro-batches that the examples of one step are cut into: less memory, the same result."""
     warmup: float = 0.1
     """Share of the run in which the learning rate rises from 0."""
+    warmup_steps: int | None = None
+    """Steps in which it rises, instead of a share; 0 begins at the highest rate."""
     schedule: ScheduleName = "linear"
     """How the learning rate falls after warm-up: linear or cosine to 0, or constant."""
+    cooldown: float = 0.0
+    """Share of the run, at its end, in which the rate falls on a straight line to 0 from where the schedule has it;
+    with a constant schedule this is warm-up, stable, decay. It goes by the budget like everything else, so that a run
+    of so many minutes ends with it however fast the machine was."""
+    optimizer: OptimizerName = "adamw"
+    """adamw, or lamb for large batches: every matrix moves in proportion to its own norm."""
     weight_decay: float = 0.01
-    """Decoupled weight decay (AdamW); never on biases and LayerNorm."""
+    """Decoupled weight decay; never on biases and LayerNorm."""
     beta1: float = 0.9
     """Decay of Adam's mean of gradients."""
     beta2: float = 0.999
     """Decay of Adam's mean of squared gradients."""
-    epsilon: float = 1e-8
-    """Adam's epsilon."""
+    epsilon: float | None = None
+    """Adam's epsilon; None is 1e-8 for adamw and 1e-6 for lamb."""
     max_grad_norm: float | None = 1.0
     """Gradients are scaled down to this global norm; None leaves them."""
     precision: PrecisionChoice = "auto"
@@ -70,6 +94,10 @@ class TrainingConfig:
     """Evaluate every so many steps instead (and at the end)."""
     log_every: int | None = None
     """Record the loss every so many steps; None records it about 100 times a run."""
+    checkpoint_seconds: float = 600.0
+    """Save at least every so many seconds, between the evaluations, after each of which a run saves anyway."""
+    checkpoint_steps: int | None = None
+    """Save every so many steps too."""
     seed: int = 0
     """Decides first weights, order of examples and dropout."""
 
@@ -78,26 +106,28 @@ class TrainingConfig:
         _positive("learning_rate", self.learning_rate, optional=True)
         _positive("epochs", self.epochs, optional=True)
         _positive("minutes", self.minutes, optional=True)
-        _positive("epsilon", self.epsilon)
+        _positive("epsilon", self.epsilon, optional=True)
+        _positive("checkpoint_seconds", self.checkpoint_seconds)
         _positive("max_grad_norm", self.max_grad_norm, optional=True)
-        for name in ("examples", "max_steps", "early_stopping", "evaluate_every", "log_every"):
+        for name in _WHOLE:
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), low=1)
+                _whole(name, getattr(self, name), low=0 if name == "warmup_steps" else 1)
         for name in ("batch_size", "accumulation", "evaluations"):
             _whole(name, getattr(self, name), low=1)
         _whole("seed", self.seed, low=0)
-        for name in ("warmup", "beta1", "beta2"):
+        for name in ("warmup", "cooldown", "beta1", "beta2"):
             _number_in(name, getattr(self, name), high=1.0)
         _number_in("weight_decay", self.weight_decay, high=math.inf)
         _choice("schedule", self.schedule, get_args(ScheduleName))
+        _choice("optimizer", self.optimizer, get_args(OptimizerName))
         _choice("precision", self.precision, get_args(PrecisionChoice))
         _choice("class_weights", self.class_weights, get_args(ClassWeights))
-        given = [name for name in ("epochs", "examples", "minutes") if getattr(self, name) is not None]
+        given = [name for name in _BUDGETS if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(
                 "more than one budget was given",
                 received=", ".join(f"{name} = {getattr(self, name)}" for name in given),
-                allowed="one of epochs, examples and minutes",
+                allowed="one of epochs, examples, tokens and minutes",
                 next_step="Leave out all but one",
             )
         if self.accumulation > self.batch_size:
@@ -106,14 +136,26 @@ class TrainingConfig:
                 received=f"accumulation = {self.accumulation}, batch_size = {self.batch_size}",
                 allowed="accumulation up to batch_size",
             )
+        if self.warmup_steps is None and self.warmup + self.cooldown > 1.0:
+            raise ConfigError(
+                "warm-up and cool-down overlap",
+                where="training.cooldown",
+                received=f"warmup = {self.warmup:g}, cooldown = {self.cooldown:g}",
+                allowed="at most 1 together",
+            )
+
+    @property
+    def optimizer_epsilon(self) -> float:
+        """Return the epsilon, whether given or the optimizer's own."""
+        return _EPSILON[self.optimizer] if self.epsilon is None else self.epsilon
 
     def total_steps(self, train_examples: int) -> int | None:
-        """Count the optimizer steps of a run over `train_examples` rows; None where only time bounds it.
+        """Count the optimizer steps of a run over `train_examples` rows; None where only time or tokens bound it.
 
         Every step has `batch_size` examples, or all of them where there are fewer, so that the last one may go past a
         budget in examples by less than a batch.
         """
-        if self.minutes is not None:
+        if self.minutes is not None or self.tokens is not None:
             return self.max_steps
         budget = self.examples
         if budget is None:
@@ -125,6 +167,10 @@ class TrainingConfig:
     def to_dict(self) -> dict[str, object]:
         """Return every field under its name, ready for JSON."""
         return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, object]:
+        """Return what a run and the one that it continues must have in common: not how often it is saved."""
+        return {name: value for name, value in self.to_dict().items() if name not in _KEEPING}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object], *, where: str | None = None) -> TrainingConfig:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
@@ -40,13 +40,16 @@ class TrainingProgress:
     """Training time so far."""
     seconds_left: float | None
     """Estimate of the training time to come; None before the first step."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """The named parts of the loss."""
 
     def describe(self) -> str:
         """Put loss, rate and time left on one line."""
         total = "" if self.total_steps is None else f"/{self.total_steps:,}"
         parts = [f"step {self.step:,}{total}"]
         if self.loss is not None:
-            parts.append(f"loss {self.loss:.4f}")
+            named = ", ".join(f"{name} {value:.3f}" for name, value in self.parts.items())
+            parts.append(f"loss {self.loss:.4f}" + (f" ({named})" if len(self.parts) > 1 else ""))
         if self.dev_metric is not None:
             parts.append(f"dev {self.dev_metric:.4f}")
         parts.append(f"{self.tokens_per_second:,.0f} tokens/s")

@@ -1,0 +1,167 @@
+"""Which documents go where: duplicates out, a few held out, the rest for training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from albertine.batching.corpus.blocks import keys_path
+from albertine.batching.corpus.choices import CorpusChoices
+from albertine.batching.corpus.report import StageCount
+from albertine.data.corpus_duplicates import find_duplicates
+from albertine.data.duplicate_keys import KeyFile
+from albertine.data.minhash import Hashes, mixed
+from albertine.files import atomic_path, write_json
+
+__all__ = ["DUPLICATE", "HELD_OUT", "TRAIN", "Selection", "hold_out", "select"]
+
+TRAIN, HELD_OUT, DUPLICATE = range(3)
+"""What the selection says of a document."""
+
+_CODES = "selection.bin"
+_FILE = "selection.json"
+_MOST_HELD_OUT = 0.1
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What becomes of every document."""
+
+    codes: npt.NDArray[np.uint8]
+    """[documents] `TRAIN`, `HELD_OUT` or `DUPLICATE`."""
+    removed: Mapping[str, int]
+    """Duplicates, by kind."""
+    share: float
+    """Below which hashes are held out, as a share of all."""
+    duplicates: StageCount
+    """Time that finding them took."""
+    held_out: StageCount
+
+    @property
+    def kept(self) -> int:
+        """Documents that are no duplicates."""
+        return int(np.count_nonzero(self.codes != DUPLICATE))
+
+
+def select(work: Path, block_documents: Sequence[int], choices: CorpusChoices) -> Selection:
+    """Find duplicates and choose the held-out documents; what was found before is not looked for again.
+
+    Args:
+        work: the folder of the blocks' keys, which are removed in the end.
+        block_documents: how many documents each block has.
+        choices: of the build.
+
+    Raises:
+        FailureError: the disk is full.
+    """
+    note = work / _FILE
+    if not note.exists():
+        codes = np.zeros(sum(block_documents), dtype=np.uint8)
+        duplicates, held_out = StageCount(), StageCount()
+        removed: dict[str, int] = {}
+        with duplicates.timed():
+            if choices.duplicates != "keep":
+                removed = _mark_duplicates(codes, work, len(block_documents), choices)
+        with held_out.timed():
+            share = hold_out(
+                codes,
+                [keys_path(work, number) for number in range(len(block_documents))],
+                share=choices.held_out,
+                least=choices.held_out_documents,
+                seed=choices.seed,
+            )
+        with atomic_path(work / _CODES) as temporary:
+            codes.tofile(temporary)
+        values = {
+            "removed": removed,
+            "share": share,
+            "duplicates": dataclasses.asdict(duplicates),
+            "held_out": dataclasses.asdict(held_out),
+        }
+        write_json(note, values)
+    shutil.rmtree(work / "keys", ignore_errors=True)
+    shutil.rmtree(work / "duplicates", ignore_errors=True)
+    values = json.loads(note.read_text(encoding="utf-8"))
+    return Selection(
+        codes=np.fromfile(work / _CODES, dtype=np.uint8),
+        removed=values["removed"],
+        share=values["share"],
+        duplicates=StageCount(**values["duplicates"]),
+        held_out=StageCount(**values["held_out"]),
+    )
+
+
+def _mark_duplicates(codes: npt.NDArray[np.uint8], work: Path, blocks: int, choices: CorpusChoices) -> dict[str, int]:
+    folder = work / "duplicates"
+    folder.mkdir(exist_ok=True)
+    found = find_duplicates([keys_path(work, number) for number in range(blocks)], folder, choices.keys)
+    for start in range(0, len(codes), _PIECE):
+        part = codes[start : start + _PIECE]
+        part[~found.kept(start, start + len(part))] = DUPLICATE
+    return {"exact duplicates": found.exact, **({"near duplicates": found.near} if choices.keys.near else {})}
+
+
+def hold_out(codes: npt.NDArray[np.uint8], key_files: Sequence[Path], *, share: float, least: int, seed: int) -> float:
+    """Mark the held-out documents among those marked for training.
+
+    A document is held out if the hash of its text and the seed lies below a threshold; so the choice depends on no
+    other document, equal texts stay together, and files that are added move nothing. The threshold is `share`; where
+    that gives fewer than `least` documents it is doubled until it does, up to a tenth. As a corpus grows out of that, a
+    document may go from held out to training, never the other way.
+
+    Args:
+        codes: of every document; changed in place.
+        key_files: of the documents, in order; see `data.duplicate_keys`.
+        share: of the documents that is to be held out; 0 for none.
+        least: documents to hold out, if a tenth is that many.
+        seed: of the choice.
+
+    Returns:
+        The threshold as a share.
+    """
+    if share <= 0:
+        return 0.0
+    steps = [share]
+    while steps[-1] * 2 <= _MOST_HELD_OUT:
+        steps.append(steps[-1] * 2)
+    if steps[-1] < _MOST_HELD_OUT:
+        steps.append(_MOST_HELD_OUT)
+    counts = np.zeros(len(steps), dtype=np.int64)
+    smallest = np.uint64(np.iinfo(np.uint64).max)
+    candidates = 0
+    for keys, part in _keys(codes, key_files, seed):
+        mine = keys[part == TRAIN]
+        counts += [int(np.count_nonzero(mine < _threshold(step))) for step in steps]
+        candidates += len(mine)
+        smallest = min(smallest, mine.min()) if len(mine) else smallest
+    chosen = next((step for step, count in zip(steps, counts.tolist(), strict=True) if count >= least), steps[-1])
+    threshold = _threshold(chosen)
+    if candidates > 1 and not counts[steps.index(chosen)]:
+        threshold = np.uint64(smallest + np.uint64(1))  # a handful of documents: one of them all the same
+    for keys, part in _keys(codes, key_files, seed):
+        part[(part == TRAIN) & (keys < threshold)] = HELD_OUT
+    return chosen
+
+
+def _threshold(share: float) -> np.uint64:
+    return np.uint64(int(share * 2**64))
+
+
+def _keys(
+    codes: npt.NDArray[np.uint8], key_files: Sequence[Path], seed: int
+) -> Iterator[tuple[Hashes, npt.NDArray[np.uint8]]]:
+    """Yield piece by piece what decides about documents, and their part of the codes (a view)."""
+    border = 0
+    salt = mixed(np.array([seed + 1], dtype=np.uint64))
+    for path in key_files:
+        for exact in KeyFile(path).column(None):
+            yield mixed(exact ^ salt), codes[border : border + len(exact)]
+            border += len(exact)
