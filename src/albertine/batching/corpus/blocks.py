@@ -14,9 +14,10 @@ from safetensors.numpy import save_file
 
 from albertine.batching.corpus.plan import load_plan
 from albertine.batching.corpus.reading import DocumentBlock
-from albertine.batching.corpus.report import StageCount, peak_memory, stages_from
+from albertine.batching.corpus.report import StageCount, stages_from
 from albertine.batching.corpus.stages import DocumentStages
 from albertine.data.cleaning import CleaningReport, StepCount
+from albertine.evaluation.timing import peak_memory_bytes
 from albertine.files import atomic_path
 from albertine.records import IntArray
 
@@ -134,7 +135,7 @@ class BlockMaker:
             languages=dict(made.languages),
             cleaning=made.cleaning,
             process=self._process,
-            peak_memory=peak_memory(),
+            peak_memory=peak_memory_bytes(),
         ).to_json()
         arrays = {
             "tokens": made.tokens,

@@ -16,7 +16,7 @@ from albertine.batching.corpus.documents import DocumentTotals, make_documents
 from albertine.batching.corpus.plan import Plan, check_disk, settle_plan
 from albertine.batching.corpus.progress import CorpusProgress, CorpusProgressBar, CorpusProgressCallback
 from albertine.batching.corpus.reading import LONGEST_DOCUMENT
-from albertine.batching.corpus.report import STAGES, CorpusReport, SplitSize, StageCount, peak_memory
+from albertine.batching.corpus.report import STAGES, CorpusReport, SplitSize, StageCount
 from albertine.batching.corpus.selection import HELD_OUT, TRAIN, Selection, select
 from albertine.batching.corpus.workspace import Inputs, Workspace
 from albertine.batching.shard_format import (
@@ -29,6 +29,7 @@ from albertine.batching.shard_format import (
 )
 from albertine.data.corpus import corpus_files
 from albertine.errors import ConfigError, DataError
+from albertine.evaluation.timing import peak_memory_bytes
 from albertine.files import sha256
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 
@@ -204,7 +205,7 @@ class _Build:
         }
         stages = _flow(totals, selection, sizes)
         stages["read"].documents_in += totals.reading.empty + sum(totals.reading.skipped.values())
-        own = {0: peak_memory()}
+        own = {0: peak_memory_bytes()}
         return CorpusReport(
             folder=str(self.space.out),
             stages={name: stages[name] for name in STAGES},

@@ -16,7 +16,7 @@ from albertine.data.cleaning import StepCount
 from albertine.errors import DataError
 from albertine.files import write_json
 
-__all__ = ["REPORT_FILE", "STAGES", "CorpusReport", "DiskUse", "SplitSize", "StageCount", "peak_memory"]
+__all__ = ["REPORT_FILE", "STAGES", "CorpusReport", "DiskUse", "SplitSize", "StageCount"]
 
 REPORT_SCHEMA = 1
 REPORT_FILE = "report.json"
@@ -187,20 +187,6 @@ class CorpusReport:
             f"({self.predicted.corpus_bytes / 1e6:,.1f} MB predicted)"
         )
         return "\n".join(lines)
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process has had so far, in bytes."""
-    try:
-        # Not getrusage: a started program inherits there what its parent had.
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource  # lazy: optional
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _flow(before: int, after: int) -> str:
