@@ -14,10 +14,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from albertine.settings import data_folder
 
 torch.set_num_threads(1)
+
+# The same examples on every run, so that a change and not luck turns a run red; `HYPOTHESIS_PROFILE=random` looks for new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

@@ -266,7 +266,8 @@ def test_tensors_that_share_memory_are_written_without_a_copy_of_each(tmp_path: 
     path = tmp_path / "a.safetensors"
     run = subprocess.run([sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, check=True)
     assert path.stat().st_size > 24 * 2048 * 1000 * 4
-    assert int(run.stdout) < 2 * 2048 * 1000 * 4
+    # The system rounds to pages, and the allocator keeps some; a copy of each would be 24 tensors.
+    assert int(run.stdout) < 4 * 2048 * 1000 * 4
 
 
 def test_a_type_that_is_not_read_is_not_written(tmp_path: Path) -> None:

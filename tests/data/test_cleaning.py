@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from albertine.data.cleaning import STEPS, Cleaner, CleaningChoices, CleaningReport, LineCounter, clean
@@ -147,8 +147,10 @@ def test_choices_that_do_not_exist_are_refused(choices: dict[str, object]) -> No
         CleaningChoices(**choices)  # type: ignore[arg-type]
 
 
+@example(text=";\n() ;")
+@example(text="a()\u0301")
 @given(st.text(alphabet="ab 中，。()（）「」<>p/#*&;\n\t\xa0\u3000\x07\u0301!！.…\u200b", max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_clean_text_holds_no_bad_characters(text: str) -> None:
     cleaned = clean(text, CleaningChoices(mojibake=False, minimum=0))
     assert cleaned == cleaned.strip()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import albertine
-from albertine.cli import comparing, converting, encoding, inspecting, modelling, vocabularies
+from albertine.cli import comparing, converting, corpora, encoding, inspecting, modelling, vocabularies
 from albertine.cli.output import run_guarded, show_text, start_messages
 
 __all__ = ["app", "main"]
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+corpus_app = typer.Typer(help="Raw text made ready for pretraining.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus")
 vocab_app = typer.Typer(help="Vocabularies of one's own.", no_args_is_help=True)
 app.add_typer(vocab_app, name="vocab")
 
@@ -35,6 +37,7 @@ app.command("info")(inspecting.info)
 app.command("finetune")(modelling.finetune)
 app.command("evaluate")(modelling.evaluate)
 app.command("predict")(modelling.predict)
+corpus_app.command("build")(corpora.build)
 data_app.command("check")(inspecting.check)
 vocab_app.command("learn")(vocabularies.learn)
 

@@ -125,10 +125,10 @@ class Cleaner:
             "entities": _entities if self.choices.entities else None,
             "markup": None if self.choices.markup == "never" else functools.partial(_markup, how=self.choices.markup),
             "controls": _controls if self.choices.controls else None,
-            "unicode": functools.partial(unicodedata.normalize, "NFC") if self.choices.unicode else None,
-            "simplified": _simplifier() if self.choices.simplified else None,
             "spaces": _spaces if self.choices.spaces else None,
             "holes": _holes if self.choices.holes else None,
+            "unicode": functools.partial(unicodedata.normalize, "NFC") if self.choices.unicode else None,
+            "simplified": _simplifier() if self.choices.simplified else None,
             "punctuation": _punctuation if self.choices.punctuation else None,
             "repeated-lines": _repeated_lines if self.choices.repeated_lines else None,
             "boilerplate": self._without_boilerplate if self._boilerplate else None,
@@ -161,15 +161,16 @@ class Cleaner:
         return text if len(text) >= self.choices.minimum else ""
 
 
+# Composing comes after everything that takes characters out: what is left may then stand beside a combining mark.
 STEPS = (
     "mojibake",
     "entities",
     "markup",
     "controls",
-    "unicode",
-    "simplified",
     "spaces",
     "holes",
+    "unicode",
+    "simplified",
     "punctuation",
     "repeated-lines",
     "boilerplate",
@@ -290,11 +291,13 @@ _CLOSE_HOLE = re.compile(r"\s*(?:[,，;；、]\s*)+([)）])")
 
 
 def _holes(text: str) -> str:
-    if _HOLE.search(text):
-        text = _EMPTY.sub("", _OPEN_HOLE.sub(r"\1", text))
-    if any(hole in text for hole in _HOLES_AT_END):
-        text = _EMPTY.sub("", _CLOSE_HOLE.sub(r"\1", text))
-    return text
+    closed = text
+    if _HOLE.search(closed):
+        closed = _EMPTY.sub("", _OPEN_HOLE.sub(r"\1", closed))
+    if any(hole in closed for hole in _HOLES_AT_END):
+        closed = _EMPTY.sub("", _CLOSE_HOLE.sub(r"\1", closed))
+    # A hole that goes can leave the blanks around it side by side, or at the edge of a line.
+    return text if closed == text else _spaces(closed)
 
 
 # Spelt out, because that is much faster to search than everything that is neither letter, digit nor blank.
