@@ -30,6 +30,7 @@ _PLACES = {
     "Example": "albertine.records",
     "Model": "albertine.inference.model",
     "Prediction": "albertine.records",
+    "PretrainingConfig": "albertine.training.pretraining.choices",
     "PretrainingModel": "albertine.models.heads",
     "Shards": "albertine.batching.shards",
     "Span": "albertine.records",
@@ -53,7 +54,10 @@ _PLACES = {
     "load_pretraining": "albertine.checkpoints.load",
     "load_tokenizer": "albertine.tokenization.tokenizer",
     "load_vectors": "albertine.inference.vectors",
+    "plan_pretraining": "albertine.training.pretraining.run",
     "predict": "albertine.inference.model",
+    "pretrain": "albertine.training.pretraining.run",
+    "pretraining_defaults": "albertine.training.pretraining.choices",
     "save_encoder": "albertine.checkpoints.writing",
     "verify": "albertine.checkpoints.verify",
 }

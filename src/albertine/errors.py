@@ -24,6 +24,7 @@ __all__ = [
     "MissingDependencyError",
     "TokenizerError",
     "UserError",
+    "did_you_mean",
     "nearest",
     "unknown_name",
 ]
@@ -118,6 +119,18 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def did_you_mean(name: str, names: Iterable[str], *, option: str | None = None) -> str | None:
+    """Ask whether the existing name closest in spelling was meant; None when nothing comes near.
+
+    Args:
+        name: the name that was received.
+        names: the names that exist.
+        option: the option that takes such a name, with its dashes, where the user may not have written it.
+    """
+    close = nearest(name, names)
+    return None if close is None else f"Did you mean {f'{option} ' if option else ''}{close!r}?"
+
+
 def unknown_name(kind: str, name: str, names: Iterable[str], *, where: str | None = None) -> ConfigError:
     """Build the error for a name that does not exist, with the nearest that does.
 
@@ -128,11 +141,10 @@ def unknown_name(kind: str, name: str, names: Iterable[str], *, where: str | Non
         where: the file or field in which it stood.
     """
     known = sorted(names)
-    close = nearest(name, known)
     return ConfigError(
         f"unknown {kind}",
         where=where,
         received=repr(name),
         allowed=", ".join(known),
-        next_step=f"Did you mean {close!r}?" if close else None,
+        next_step=did_you_mean(name, known),
     )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from albertine.checkpoints.fitting import TargetFormat, fitted
+from albertine.checkpoints.sharing import unshared
 from albertine.checkpoints.state import HEAD_MODULES, ModelState, TaskHead
 from albertine.checkpoints.verify import compare_states
 from albertine.errors import CheckpointError, ConfigError
@@ -176,6 +177,36 @@ def test_what_transformers_cannot_compute_is_refused_with_the_fields(
         fitted(some_state(config), format)
     field = "embedding_norm_width='hidden'" if config is BRIGHTMART else "position_embedding='sinusoidal'"
     assert field in str(caught.value)
+    assert 'format="albertine"' in str(caught.value.next_step)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"embedding_size": 7, "embedding_norm_width": "hidden", "projection_bias": False},
+        {"embedding_size": 7, "embedding_norm_width": "hidden"},
+        {"embedding_size": 7, "projection_bias": False},
+        {"embedding_size": 7, "share": "attention"},
+        {"embedding_size": 12, "share": "feed-forward"},
+        {"embedding_size": 7, "share": "none", "inner_group_num": 2, "projection_bias": False},
+        {"embedding_size": 12, "position_embedding": "sinusoidal"},
+        {"embedding_size": 12, "norm_placement": "pre"},
+    ],
+    ids=str,
+)
+def test_unsharing_is_advised_where_it_makes_a_model_fit_and_nowhere_else(
+    changes: Mapping[str, str | int | bool],
+) -> None:
+    state = some_state(EncoderConfig.preset("albert-base", **{**SIZES, **changes}))
+    with pytest.raises(ConfigError) as caught:
+        fitted(state, "huggingface")
+    try:
+        result = compare_states(state, fitted(unshared(state), "huggingface").state, tolerance=1e-4)
+    except ConfigError:
+        assert "--unshare" not in str(caught.value)
+    else:
+        assert "--unshare" in str(caught.value)
+        assert result.passed, result.render()
 
 
 def test_what_no_original_code_computes_is_refused_with_the_fields() -> None:

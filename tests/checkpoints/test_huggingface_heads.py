@@ -201,6 +201,7 @@ def test_labels_that_stand_only_the_other_way_round_are_read() -> None:
     [
         ({"id2label": {"0": "a", "3": "b"}}, "missing between the others.*no label 1, 2"),
         ({"id2label": {"1": "a", "2": "b", "3": "c"}}, "no label 0"),
+        ({"id2label": {"0": "a", "5": "b", "999999999": "c"}}, "no label 1, 2, 3, 4, 6, 7, 8, 9 and 999,999,989 more"),
         ({"id2label": {"0": "a", "1": "b"}}, r"2 labels, 3 rows in classifier\.weight"),
         ({"id2label": {str(n): f"L{n}" for n in range(5)}}, "5 labels, 3 rows"),
         ({"num_labels": 7}, "num_labels 7.*3 rows"),

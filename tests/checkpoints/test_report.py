@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from albertine.checkpoints.report import LoadReport, Reshaped
+from albertine.checkpoints.report import LoadReport, Reshaped, listed
 
 
 def test_a_clean_report_says_nothing_aloud(caplog: pytest.LogCaptureFixture) -> None:
@@ -19,9 +19,31 @@ def test_a_clean_report_says_nothing_aloud(caplog: pytest.LogCaptureFixture) -> 
 def test_what_is_known_and_unused_is_information(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="albertine"):
         LoadReport(unused=("classifier.weight",), ignored_keys=("dtype",)).log("folder")
-    assert "classifier.weight" in caplog.text
-    assert "dtype" in caplog.text
-    assert {record.levelno for record in caplog.records} == {logging.INFO}
+    assert [record.message for record in caplog.records] == [
+        "folder: known tensors that were not asked for: classifier.weight"
+    ]
+    assert caplog.records[0].levelno == logging.INFO
+
+
+def test_keys_without_effect_are_for_debugging_and_those_of_heads_are_none(caplog: pytest.LogCaptureFixture) -> None:
+    of_heads = ("architectures", "id2label", "label2id", "num_labels", "problem_type")
+    with caplog.at_level(logging.DEBUG, logger="albertine"):
+        LoadReport(ignored_keys=("dtype", *of_heads, "use_cache")).log("folder")
+        LoadReport(ignored_keys=of_heads).log("other")
+    assert [record.message for record in caplog.records] == [
+        "folder: known configuration keys without effect here: dtype, use_cache"
+    ]
+    assert caplog.records[0].levelno == logging.DEBUG
+
+
+def test_a_list_names_the_first_and_counts_the_others() -> None:
+    names = [str(number) for number in range(1300)]
+    assert listed([]) == ""
+    assert listed(names[:6]) == "0, 1, 2, 3, 4, 5"
+    assert listed(names, 2) == "0, 1 and 1,298 more"
+    assert listed(names[:3], 2, total=10**9) == "0, 1 and 999,999,998 more"
+    assert listed(names[:2], 5, total=2) == "0, 1"
+    assert listed(names[:2], 5, total=3) == "0, 1 and 1 more"
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,21 @@ def test_a_damaged_list_of_modules_is_refused(folder: Path, text: str) -> None:
 def test_a_huge_list_of_modules_is_not_even_read(folder: Path) -> None:
     with (folder / "modules.json").open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(CheckpointError, match="too long"):
+    with pytest.raises(CheckpointError, match="larger than any of its kind"):
+        read_sentence_transformers(folder)
+
+
+def test_a_list_of_modules_is_read_with_a_byte_order_mark(folder: Path) -> None:
+    expected = read_sentence_transformers(folder).pooling
+    file = folder / "modules.json"
+    file.write_bytes("\ufeff".encode() + file.read_bytes())
+    assert read_sentence_transformers(folder).pooling == expected
+
+
+def test_a_list_of_modules_that_is_no_file_is_refused(folder: Path) -> None:
+    (folder / "modules.json").unlink()
+    (folder / "modules.json").mkdir()
+    with pytest.raises(CheckpointError, match=r"modules\.json: a file is expected here"):
         read_sentence_transformers(folder)
 
 

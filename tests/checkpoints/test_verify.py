@@ -347,6 +347,17 @@ def test_other_labels_fail() -> None:
     assert rows(result)["labels"].detail == "good, bad in a, good, LABEL_1 in b"
 
 
+def test_many_labels_are_named_from_the_first_that_differs() -> None:
+    labels = [f"L{number}" for number in range(23)]
+    a = made(labels=labels)
+    assert a.head is not None
+    b = replace(a, head=replace(a.head, labels=(*labels[:11], "other", *labels[12:])))
+    assert rows(compare_states(a, b))["labels"].detail == (
+        "11 as in the other, then L11, L12, L13, L14, L15, L16, L17, L18 and 4 more in a, "
+        "11 as in the other, then other, L12, L13, L14, L15, L16, L17, L18 and 4 more in b"
+    )
+
+
 def test_a_head_on_every_token_is_run_on_every_token(tokenizer: Tokenizer) -> None:
     a = made(labels=("O", "B", "I"), task="token-classification")
     b = changed(a, "classifier.weight", (1, 1), 0.05)
@@ -374,6 +385,37 @@ def test_sentence_vectors_are_compared_where_both_have_a_pooling(tokenizer: Toke
     assert same.passed  # no text is longer than the positions reach
     assert failing(compare_states(a, replace(a, pooling=replace(pooling, lowercase=True)))) == {"sentence lowercase"}
     assert compare_states(a, made()).only_in_a == ("sentence_vectors",)
+
+
+def test_the_longest_text_is_the_tokenizers_where_the_pooling_names_none(tokenizer: Tokenizer) -> None:
+    def row(a: int | None, b: int | None, *lengths: int | None, one_has_none: bool = False) -> str | None:
+        first, second = (Tokenizer(tokenizer.model, max_length=length) for length in (a, b))
+        states = [replace(made(), pooling=SentencePooling(max_length=length)) for length in lengths or (None, None)]
+        tokenizers = (first, None if one_has_none else second)
+        result = compare_states(states[0], states[1], tokenizers=tokenizers)
+        assert failing(result) <= {"sentence max_length"}
+        return rows(result)["sentence max_length"].detail if failing(result) else None
+
+    assert row(13, 21) == "13 tokens in a, 21 tokens in b"
+    assert row(13, None) == "13 tokens in a, 37 tokens in b"
+    assert row(13, 21, 9, None) == "9 tokens in a, 21 tokens in b"
+    assert row(13, 21, 9, 9) is None
+    assert row(13, 21, 21, None) is None
+    assert row(13, 13, None, 13) is None
+    assert row(99, 512) is None
+    assert row(13, None, one_has_none=True) is None
+
+
+def test_a_vector_that_is_cut_is_another(tokenizer: Tokenizer) -> None:
+    def cut_to(width: int | None) -> ModelState:
+        return replace(made(), pooling=SentencePooling(truncate_dim=width))
+
+    result = compare_states(cut_to(5), cut_to(None), tokenizers=(tokenizer, tokenizer))
+    assert failing(result) == {"sentence_vectors", "sentence truncate_dim"}
+    assert rows(result)["sentence truncate_dim"].detail == "5 in a, None in b"
+    assert compare_states(cut_to(5), cut_to(5)).passed
+    assert compare_states(cut_to(12), cut_to(None)).passed  # no vector is wider
+    assert compare_states(cut_to(12), cut_to(768)).passed
 
 
 def test_weights_of_a_narrower_type_are_run_in_float32() -> None:

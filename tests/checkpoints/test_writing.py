@@ -137,6 +137,16 @@ def test_the_type_of_the_weights_is_kept(tmp_path: Path, format: TargetFormat, d
     assert all(torch.equal(one, expected[name.removeprefix("encoder.")].to(kept)) for name, one in read.items())
 
 
+@every_format
+@pytest.mark.parametrize(("own", "written"), [(None, 17), (13, 13), (99, 17)])
+def test_a_tokenizer_cuts_to_what_model_and_tokenizer_can_read(
+    tmp_path: Path, tokenizer: Tokenizer, format: TargetFormat, own: int | None, written: int
+) -> None:
+    save_state(some_state(), Tokenizer(tokenizer.model, max_length=own), tmp_path / "model", format)
+    values = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text("utf-8"))
+    assert values["model_max_length"] == written
+
+
 CLASSES = {
     "ForPreTraining": ("masked_word_head.", "pair_head."),
     "ForMaskedLM": ("masked_word_head.",),

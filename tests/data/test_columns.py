@@ -69,8 +69,10 @@ def test_columns_are_taken_by_name_without_regard_to_case() -> None:
 
 
 def test_a_missing_column_names_the_nearest() -> None:
-    with pytest.raises(DataError, match=r"no column 'reveiw'.*Did you mean --text-column 'review'"):
+    with pytest.raises(DataError, match=r"no column 'reveiw'.*Did you mean --text-column 'review'\?$"):
         found("review,label", Columns(text="reveiw"))
+    with pytest.raises(DataError, match=r"Name one of these with --label-column\.$"):
+        found("review,label", Columns(label="?"))
 
 
 def test_a_label_is_optional_where_none_is_needed() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import random
 import tracemalloc
 from itertools import islice
@@ -127,6 +128,12 @@ def test_an_interrupted_search_goes_on_where_it_stopped(tmp_path: Path, monkeypa
     report = find_duplicates([file], tmp_path / "stages")
     assert bands[4:] == list(range(3, 12))
     assert report.first.read_bytes() == expected
+
+
+def test_a_message_a_search_and_none_a_band(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="albertine"):
+        found(tmp_path, texts_of(7, 60, seed=9))
+    assert [record.message for record in caplog.records] == ["duplicates: exact ones found among 7 documents"]
 
 
 def test_stages_of_another_corpus_or_of_other_choices_are_made_again(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def test_linux_peak_is_read_in_kibibytes(tmp_path: Path) -> None:
 def test_other_systems_are_asked_in_their_own_unit(tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     in_kibibytes = peak_memory_bytes(platform="freebsd", status=absent)
-    assert in_kibibytes == peak_memory_bytes(platform="linux", status=absent)
-    assert in_kibibytes == 1024 * peak_memory_bytes(platform="darwin", status=absent)
+    # The peak may grow by a few pages from one question to the next; the units are 1024 apart.
+    assert in_kibibytes == pytest.approx(peak_memory_bytes(platform="linux", status=absent), rel=0.05)
+    assert in_kibibytes == pytest.approx(1024 * peak_memory_bytes(platform="darwin", status=absent), rel=0.05)
     assert peak_memory_bytes(platform="win32", status=absent) == 0

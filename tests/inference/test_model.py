@@ -118,6 +118,26 @@ def test_a_model_saved_again_writes_the_same_files(model: Model, tmp_path: Path)
     assert expected <= set(first)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "larger than any of its kind"), ("# 模型\n".encode("gb18030"), "not UTF-8")]
+)
+def test_a_readme_that_is_no_model_card_is_left_out_with_a_warning(
+    tmp_path: Path, content: bytes | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bag().save(tmp_path / "model")
+    with (tmp_path / "model" / "README.md").open("wb") as file:
+        if content is None:
+            file.truncate(1 << 40)  # would not fit into memory
+        else:
+            file.write(content)
+    opened = load(tmp_path / "model")
+    assert opened.card == ""
+    assert len(opened.predict(TEXTS)) == len(TEXTS)
+    (warning,) = [record.message for record in caplog.records]
+    assert "README.md" in warning
+    assert said in warning
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_kind_of_the_body_is_told(kind: str, tokenizer: Tokenizer) -> None:
     assert trained(kind, tokenizer).body_kind == kind

@@ -91,7 +91,7 @@ def test_kinds_are_told_by_values() -> None:
 def test_an_unknown_field_is_refused_with_the_nearest_name() -> None:
     values = config_to_dict(BODIES[1])
     values["albertine"]["hiden_size"] = 3  # type: ignore[index]
-    with pytest.raises(ConfigError, match="hidden_size"):
+    with pytest.raises(ConfigError, match=r"Did you mean 'hidden_size'\?$"):
         config_from_dict(values)
 
 

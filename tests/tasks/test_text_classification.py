@@ -227,7 +227,7 @@ def test_a_label_that_training_did_not_have_is_named_with_its_place_and_the_near
     with pytest.raises(DataError) as caught:
         label_indices(examples(("a", "good"), ("b", "goood")), LABELS)
     message = str(caught.value)
-    for part in ("reviews.csv:3", "'goood'", "bad, good, so-so", "Did you mean 'good'"):
+    for part in ("reviews.csv:3", "'goood'", "bad, good, so-so", "Did you mean 'good'?"):
         assert part in message
 
 

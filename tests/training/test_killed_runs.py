@@ -80,10 +80,11 @@ def train(tell):
 
     def evaluate(precision):
         with torch.inference_mode():
-            return float(module(Batch(input_ids=ids, token_type_ids=torch.zeros_like(ids))).sum())
+            return {"sum": float(module(Batch(input_ids=ids, token_type_ids=torch.zeros_like(ids))).sum())}
 
     fit(
         module, loss, batches, learning_rate=0.01, total_steps=None, folder=folder, evaluate=evaluate, progress=tell,
+        main_metric="sum",
         config=TrainingConfig(
             precision="fp32", optimizer=optimizer, tokens=4000, warmup_steps=5, cooldown=0.3, schedule="constant",
             log_every=2, evaluations=4, checkpoint_steps=3,

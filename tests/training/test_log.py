@@ -84,12 +84,14 @@ def test_tensorboard_is_shown_every_value_and_hides_steps_that_come_again(tmp_pa
         log = TensorBoardLog(tmp_path)
         for step in steps:
             log(
-                dataclasses.replace(point(step), parts={"pair": 0.7}, gradient_norm=1.5, note="lowered", dev_metric=0.5)
+                dataclasses.replace(
+                    point(step), parts={"pair": 0.7}, gradient_norm=1.5, note="lowered", dev_metrics={"f1": 0.5}
+                )
             )
         log.close()
     shown = accumulator.EventAccumulator(str(tmp_path))
     shown.Reload()
-    names = {"loss", "loss/pair", "learning_rate", "tokens", "gradient_norm", "dev_metric"}
+    names = {"loss", "loss/pair", "learning_rate", "tokens", "gradient_norm", "dev/f1"}
     assert set(shown.Tags()["scalars"]) == names
     assert [event.step for event in shown.Scalars("loss")] == [1, 7, 9]
     assert shown.Scalars("loss/pair")[0].value == pytest.approx(0.7)

@@ -94,6 +94,8 @@ def config(**options: object) -> TrainingConfig:
 def train(module: nn.Module, folder: Path, **options: object) -> TrainingResult:
     given = {"config": config(), "learning_rate": 0.02, "total_steps": STEPS, "evaluate": lambda _: accuracy(module)}
     chosen = {"loss": loss, "batches": batches(), **given, **options}
+    if (evaluate := chosen.pop("evaluate")) is not None:
+        chosen |= {"evaluate": lambda precision: {"accuracy": evaluate(precision)}, "main_metric": "accuracy"}
     return fit(module, chosen.pop("loss"), chosen.pop("batches"), folder=folder, **chosen)
 
 

@@ -85,11 +85,12 @@ def main(folder, steps=50, micro=4, learning_rate=2e-3, wait=60, die_at=None, in
         assert rank == 0
         if fail:
             raise RuntimeError("the evaluation broke")
-        return size()
+        return {"size": size()}
 
     with open_processes(torch.device("cpu"), seconds_to_wait=wait) as processes:
         result = fit(
             module, loss, batches, learning_rate=learning_rate, total_steps=steps, folder=folder, evaluate=evaluate,
+            main_metric="size",
             config=TrainingConfig.from_dict(dict(precision="fp32", log_every=3, evaluate_every=20, seed=3, **options)),
             processes=processes, weigh=weigh if weighed else None, watch=watch if roll_back else None,
         )

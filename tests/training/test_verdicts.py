@@ -160,13 +160,15 @@ def test_going_back_again_and_again_to_one_step_ends_the_run(tmp_path: Path) -> 
 
 def test_a_run_that_is_stopped_says_why_and_stays_stopped(tmp_path: Path) -> None:
     stop = Verdict(action="stop", reason="the loss stays at the unigram entropy: the labels are likely shifted")
-    result = train(small(), tmp_path, watch=saying({10: stop}), evaluate=lambda _: 0.5)
+    result = train(small(), tmp_path, watch=saying({10: stop}), evaluate=lambda _: {"half": 0.5}, main_metric="half")
     assert (result.steps, result.stopped_early, result.stop_reason) == (10, True, stop.reason)
 
     def never(step: int) -> Sequence[Batch]:
         raise AssertionError("no batch is needed")
 
-    again = train(small(), tmp_path, watch=saying({}), evaluate=lambda _: 0.5, batches=never)
+    again = train(
+        small(), tmp_path, watch=saying({}), evaluate=lambda _: {"half": 0.5}, main_metric="half", batches=never
+    )
     assert (again.steps, again.stop_reason, again.interventions) == (10, stop.reason, result.interventions)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from albertine.tasks.pretraining import (
     pretraining_loss,
 )
 from albertine.training.config import TrainingConfig
+from albertine.training.held_out import HeldOut, measure_held_out
 from albertine.training.hidden_rank import HiddenStateRank, hidden_state_rank, state_rank
 from albertine.training.log import LogPoint
 from albertine.training.loop import TrainingResult, fit
@@ -517,28 +519,20 @@ def loop_run(rate: float, folder: Path, *, steps: int) -> TrainingResult:
     )
     held_out = made(10_000, texts=40)
     watch.measured(0, rank=hidden_state_rank(module, held_out.batch))
-    step = 0
 
-    def batches(number: int) -> list[PretrainingBatch]:
-        nonlocal step
-        step = number
-        return [made(number)]
-
-    def evaluate(precision: Precision) -> float:
-        metrics = held_out_metrics(module, [held_out], precision)
-        watch.measured(step, metrics=metrics, rank=hidden_state_rank(module, held_out.batch))
-        assert metrics.masked_word_loss is not None
-        return metrics.masked_word_loss
+    def evaluate(precision: Precision) -> dict[str, float]:
+        return measure_held_out(module, [held_out], precision).values()
 
     return fit(
         module,
         pretraining_loss,
-        batches,
+        lambda number: [made(number)],
         config=config,
         learning_rate=rate,
         total_steps=steps,
         folder=folder,
         evaluate=evaluate,
+        main_metric="masked_word_loss",
         greater_is_better=False,
         resume=False,
         weigh=lambda batch: part_weights(module, batch),
@@ -560,3 +554,20 @@ def test_the_loop_does_what_the_watchdog_says(tmp_path: Path) -> None:
     assert went_back.rate_factor < 1.0
     assert went_back.back_to is not None
     assert "learning rate" in went_back.reason
+
+
+def test_what_an_evaluation_measured_comes_back_from_the_curve() -> None:
+    module = model()
+    measured = measure_held_out(module, [made(10_000, texts=7)], "fp32")
+    again = HeldOut.of_values(json.loads(json.dumps(measured.values())))
+    assert again == measured
+    assert HeldOut.of_values({"accuracy": 0.5}) is None
+
+
+def test_a_collapse_that_the_curve_shows_is_seen_without_being_told_apart() -> None:
+    watch, curve = watchdog(), points(healthy)
+    metrics = PretrainingMetrics(masked_word_loss=3.0, tokens=9)
+    for place, rank in ((5, FINE), (45, collapsed())):
+        curve[place] = dataclasses.replace(curve[place], dev_metrics=HeldOut(metrics=metrics, rank=rank).values())
+    share, _ = only(verdicts(watch, curve[:60]), "roll_back")
+    assert share == pytest.approx(watch._progress(curve[45]), abs=0.01)

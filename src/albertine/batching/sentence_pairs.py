@@ -5,6 +5,7 @@ Shapes: N texts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -37,6 +38,7 @@ UNLABELLED = -100
 """The label of a text that says nothing about pairs; cross-entropy leaves it out."""
 
 _ENOUGH = 0.5
+_NAMES: Mapping[PairObjective, str] = {"sop": "sentence order (sop)", "nsp": "next sentence (nsp)"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +56,19 @@ class PairChoice:
     """Tokens of those."""
 
 
-def choose_pair(stream: TokenStream, asked: PairObjective | Literal["auto"] = "auto") -> PairChoice:
+def choose_pair(
+    stream: TokenStream, asked: PairObjective | Literal["auto"] = "auto", *, preferred: PairObjective = "sop"
+) -> PairChoice:
     """Settle the pair objective by looking at the corpus.
 
-    Left to choose, it takes sentence order (the better one for downstream tasks, ALBERT table 5) where at least half of
-    the tokens stand in documents of two sentences or more, and no pair objective otherwise.
+    Left to choose, it takes the preferred one where at least half of the tokens stand in documents of two sentences or
+    more, and no pair objective otherwise.
 
     Args:
         stream: the corpus.
         asked: what the user wants.
+        preferred: what is chosen where the corpus has pairs; sentence order is the better one for downstream tasks
+            (ALBERT table 5).
 
     Raises:
         ConfigError: there is no such objective.
@@ -79,10 +85,7 @@ def choose_pair(stream: TokenStream, asked: PairObjective | Literal["auto"] = "a
     documents, usable = stream.num_documents, 1.0 - lost / stream.num_tokens
     seen = f"{documents - len(single):,} of {documents:,} documents have two sentences or more, {usable:.0%} of tokens"
     if asked == "auto":
-        objective: PairObjective = "sop" if usable >= _ENOUGH else "none"
-        reason = f"sentence order (sop), as {seen}" if objective == "sop" else f"no pair objective, as only {seen}"
-        if documents == 1 and objective == "sop":
-            reason += "; if that one document is many, put blank lines between them and build the corpus again"
+        objective, reason = _chosen(preferred, documents, usable, seen)
     else:
         objective, reason = asked, f"{asked}, as asked for; {seen}"
         _check_possible(asked, documents - len(single), seen)
@@ -93,6 +96,19 @@ def choose_pair(stream: TokenStream, asked: PairObjective | Literal["auto"] = "a
         single_sentence_documents=len(single),
         single_sentence_tokens=lost,
     )
+
+
+def _chosen(preferred: PairObjective, documents: int, usable: float, seen: str) -> tuple[PairObjective, str]:
+    """Return the objective that suits a corpus, and why."""
+    if usable < _ENOUGH:
+        return "none", f"no pair objective, as only {seen}"
+    if preferred == "none":
+        return "none", "no pair objective, as the encoder's family has none"
+    if documents > 1:
+        return preferred, f"{_NAMES[preferred]}, as {seen}"
+    # next sentence needs a second document
+    hint = "; if that one document is many, put blank lines between them and build the corpus again"
+    return "sop", f"{_NAMES['sop']}, as {seen}{hint}"
 
 
 def _check_possible(objective: PairObjective, usable_documents: int, seen: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -10,6 +9,8 @@ from albertine.checkpoints.adapting import with_identity_projection, with_tied_w
 from albertine.checkpoints.google.config import google_layout
 from albertine.checkpoints.huggingface import differences, model_type
 from albertine.checkpoints.names import MASKED_WORD_HEAD, PAIR_HEAD, POOLER
+from albertine.checkpoints.report import listed
+from albertine.checkpoints.sharing import unshared
 from albertine.checkpoints.state import HEAD_MODULES, ModelState, TaskHead
 from albertine.errors import ConfigError, unknown_name
 from albertine.models.pooling import SentencePooling
@@ -21,6 +22,8 @@ TargetFormat = Literal["albertine", "huggingface", "tensorflow", "sentence-trans
 _POOLING = "pooling."
 _TASK_HEADS = tuple({f"{module}." for module in HEAD_MODULES.values()})
 _NO_POOLING = "the sentence pooling is left out: only sentence-transformers folders have a place for it"
+_OURS = 'with format="albertine"'
+_UNSHARE = "Convert it with --unshare, which gives every layer weights of its own and keeps what it computes,"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,7 @@ def _for_transformers(state: ModelState) -> Fitted:
                 where="format",
                 received=f"as bert: {', '.join(differences(config, 'bert'))}; "
                 f"as albert: {', '.join(differences(config, 'albert'))}",
-                next_step='Save it with format="albertine"',
+                next_step=f"{_UNSHARE} or save it {_OURS}" if _fits_unshared(state) else f"Save it {_OURS}",
             )
         state = adapted
         notes.append("a projection that changes nothing was added, because transformers' ALBERT always has one")
@@ -88,6 +91,15 @@ def _for_transformers(state: ModelState) -> Fitted:
     return Fitted(state=state, notes=(*notes, *plain.notes))
 
 
+def _fits_unshared(state: ModelState) -> bool:
+    """Say whether transformers has code for the model when every pass has a block of its own; reads no weight."""
+    shapes = replace(state, tensors={name: tensor.to("meta") for name, tensor in state.tensors.items()})
+    try:
+        return model_type(with_identity_projection(unshared(shapes)).config) != "albertine"
+    except ConfigError:  # there is nothing to unshare
+        return False
+
+
 def _for_tensorflow(state: ModelState) -> Fitted:
     notes: list[str] = []
     adapted = with_tied_words(without_identity_projection(state))
@@ -98,7 +110,9 @@ def _for_tensorflow(state: ModelState) -> Fitted:
         notes.append(_NO_POOLING)
     head = adapted.head
     if head is not None and head.module == "classifier":
-        notes.append(f"the labels are left out, a TensorFlow checkpoint has no place for them: {_first(head.labels)}")
+        notes.append(
+            f"the labels are left out, a TensorFlow checkpoint has no place for them: {listed(head.labels, 8)}"
+        )
         adapted = replace(adapted, head=_numbered(head))
     if head is not None and head.task == "token-classification":
         # Nothing else in such a checkpoint tells a classifier of tokens from one of texts.
@@ -143,7 +157,3 @@ def _without_pooler(state: ModelState) -> tuple[ModelState, tuple[str, ...]]:
 def _numbered(head: TaskHead) -> TaskHead:
     """Return the head with the labels under which it will be read back."""
     return replace(head, labels=tuple(f"LABEL_{index}" for index in range(len(head.labels))))
-
-
-def _first(labels: Sequence[str]) -> str:
-    return ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from albertine.checkpoints.huggingface import ModelType
+from albertine.checkpoints.report import listed
 from albertine.checkpoints.state import HeadProblem, TaskHead
 from albertine.errors import CheckpointError
 
 __all__ = ["head_config", "read_head"]
 
 _LOG = logging.getLogger("albertine")
+_LISTED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,11 +198,12 @@ def _labels(config_json: Mapping[str, object], rows: int, where: str) -> tuple[s
         _LOG.warning("%s: config.json has no id2label; the labels are LABEL_0 … LABEL_%d", where, rows - 1)
     absent = max(by_id) + 1 - len(by_id)
     if absent:
-        first = [str(index) for index in range(len(by_id) + 8) if index not in by_id and index < max(by_id)][:8]
+        # A hole is among the first labels, however large the largest number is.
+        first = [str(index) for index in range(min(max(by_id), len(by_id) + _LISTED)) if index not in by_id]
         raise CheckpointError(
             "these labels are missing between the others",
             where=f"{where}: id2label",
-            received=f"no label {_listed(first, absent)}",
+            received=f"no label {listed(first, _LISTED, total=absent)}",
             allowed=f"every number from 0 to {rows - 1}",
             next_step="Name them in config.json",
         )
@@ -241,7 +244,7 @@ def _read_id2label(value: object, where: str) -> dict[int, str] | None:
         raise CheckpointError(
             "two numbers have the same label",
             where=where,
-            received=_listed(double, len(double)),
+            received=listed(double, _LISTED),
             next_step="Give every label a name of its own in config.json",
         )
     return found
@@ -262,13 +265,7 @@ def _compare_label2id(value: object, labels: tuple[str, ...], where: str) -> Non
         raise CheckpointError(
             "label2id contradicts id2label, and nothing says which is right",
             where=where,
-            received=_listed(wrong, len(wrong)),
-            allowed=", ".join(f"{label}: {index}" for label, index in list(expected.items())[:8]),
+            received=listed(wrong, _LISTED),
+            allowed=listed([f"{label}: {index}" for label, index in expected.items()], _LISTED),
             next_step="Correct the wrong one in config.json, or remove label2id to follow id2label",
         )
-
-
-def _listed(names: list[str], count: int) -> str:
-    """Name the first of `count` things."""
-    shown = names[:8]
-    return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")

@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from albertine.checkpoints.reading import read_json
 from albertine.checkpoints.source import TensorSource
-from albertine.checkpoints.tensors import (
-    INDEX_FILE,
-    WEIGHTS_FILE,
-    find_weights,
-    open_tensors,
-    read_json,
-    write_tensors,
-)
+from albertine.checkpoints.tensors import INDEX_FILE, WEIGHTS_FILE, find_weights, open_tensors, write_tensors
 from albertine.errors import CheckpointError, FailureError
 from albertine.files import atomic_folder, disk_errors, write_json, write_text
 

@@ -20,6 +20,7 @@ from albertine.checkpoints.keras import KERAS_FILE, open_keras
 from albertine.checkpoints.layouts import LAYOUTS
 from albertine.checkpoints.native import CONFIG_FILE, read_model_folder
 from albertine.checkpoints.pickles import find_pickle, open_pickle
+from albertine.checkpoints.reading import read_json
 from albertine.checkpoints.report import LoadReport
 from albertine.checkpoints.sentence_transformers import (
     SentenceFolder,
@@ -29,7 +30,7 @@ from albertine.checkpoints.sentence_transformers import (
 from albertine.checkpoints.source import TensorSource
 from albertine.checkpoints.state import HEAD_MODULES, TaskHead
 from albertine.checkpoints.tensorflow import open_bundle
-from albertine.checkpoints.tensors import INDEX_FILE, WEIGHTS_FILE, find_weights, read_json
+from albertine.checkpoints.tensors import INDEX_FILE, WEIGHTS_FILE, find_weights
 from albertine.errors import CheckpointError, ConfigError, TokenizerError
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 

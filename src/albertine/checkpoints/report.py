@@ -10,15 +10,19 @@ __all__ = ["LoadReport", "Reshaped", "listed"]
 
 _LOG = logging.getLogger("albertine")
 
+_ABOUT_HEADS = frozenset(("architectures", "id2label", "label2id", "num_labels", "problem_type"))
+"""Keys of a configuration that say nothing about the encoder, and do have an effect: on the head above it."""
 
-def listed(names: Sequence[str], most: int = 6) -> str:
+
+def listed(names: Sequence[str], most: int = 6, *, total: int | None = None) -> str:
     """Name the first of many, and count the others; empty where there are none.
 
     Args:
         names: in the order in which they are named.
         most: how many are named.
+        total: how many there are, where `names` are only the first of them.
     """
-    rest = len(names) - most
+    rest = (len(names) if total is None else total) - min(most, len(names))
     return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
@@ -75,7 +79,10 @@ class LoadReport:
         return found + self.notes
 
     def log(self, where: str) -> None:
-        """Write the report to the logger `albertine`: differences as warnings, what is merely unused as information.
+        """Write the report to the logger `albertine`.
+
+        Differences are warnings, tensors that are merely unused are information, and keys without effect, of which
+        every published configuration has many, are there for debugging.
 
         Args:
             where: the folder that was loaded.
@@ -86,5 +93,6 @@ class LoadReport:
             _LOG.info("%s: the file has no %s", where, ", no ".join(self.absent))
         if self.unused:
             _LOG.info("%s: known tensors that were not asked for: %s", where, listed(self.unused))
-        if self.ignored_keys:
-            _LOG.info("%s: known configuration keys without effect here: %s", where, listed(self.ignored_keys))
+        without_effect = tuple(key for key in self.ignored_keys if key not in _ABOUT_HEADS)
+        if without_effect:
+            _LOG.debug("%s: known configuration keys without effect here: %s", where, listed(without_effect))

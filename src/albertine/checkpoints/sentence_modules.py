@@ -9,8 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from albertine.checkpoints.pickles import find_pickle, open_pickle
+from albertine.checkpoints.reading import read_json
 from albertine.checkpoints.source import read_all
-from albertine.checkpoints.tensors import INDEX_FILE, WEIGHTS_FILE, open_tensors, read_json, write_tensors
+from albertine.checkpoints.tensors import INDEX_FILE, WEIGHTS_FILE, open_tensors, write_tensors
 from albertine.errors import CheckpointError
 from albertine.files import write_json
 from albertine.models.pooling import DenseActivation, DenseLayer, PoolingMode

@@ -10,6 +10,7 @@ from typing import get_args
 
 from torch import Tensor
 
+from albertine.checkpoints.reading import read_json, read_json_value
 from albertine.checkpoints.sentence_modules import (
     DenseFolder,
     read_dense,
@@ -17,7 +18,6 @@ from albertine.checkpoints.sentence_modules import (
     write_dense,
     write_pooling,
 )
-from albertine.checkpoints.tensors import read_json
 from albertine.errors import CheckpointError, ConfigError
 from albertine.files import write_json, write_text
 from albertine.models.pooling import Prompt, SentencePooling, Similarity, VectorUse
@@ -201,20 +201,7 @@ def _modules(folder: Path) -> list[_Module]:
 
 
 def _read_list(file: Path) -> list[dict[str, object]]:
-    if file.is_file() and file.stat().st_size > _MODULE_LIST_LIMIT:
-        raise CheckpointError(
-            "this list of modules is too long to be one", where=str(file), received=f"{file.stat().st_size:,} bytes"
-        )
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError("this file does not exist", where=str(file)) from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"this is not valid JSON ({error})",
-            where=str(file),
-            next_step="Copy or download the file again, and compare its size with the original's",
-        ) from error
+    entries = read_json_value(file, _MODULE_LIST_LIMIT)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CheckpointError("a JSON list of modules is expected here", where=str(file))
     return entries

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from albertine.checkpoints.pieces import PIECE_BYTES, row_major_pieces
-from albertine.checkpoints.reading import damaged, read_head, read_json
+from albertine.checkpoints.reading import damaged, read_head
 from albertine.checkpoints.report import listed
 from albertine.checkpoints.shards import ShardedSource, open_shards
 from albertine.checkpoints.source import StoredTensor, TensorSource, read_all
@@ -26,7 +26,6 @@ __all__ = [
     "WEIGHTS_FILE",
     "find_weights",
     "open_tensors",
-    "read_json",
     "read_tensors",
     "write_tensors",
 ]

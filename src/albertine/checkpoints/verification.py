@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from albertine.checkpoints.report import listed
+
 __all__ = ["OutputComparison", "Verification", "WeightComparison"]
 
 Sides = Literal["both", "a", "b"]
@@ -80,7 +82,7 @@ class WeightComparison:
             ("only in a", self.only_in_a),
             ("only in b", self.only_in_b),
         )
-        return [first, *(f"  {title}: {_some(names)}" for title, names in kinds if names)]
+        return [first, *(f"  {title}: {listed(names, _NAMES_SHOWN)}" for title, names in kinds if names)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +175,3 @@ def _row(output: OutputComparison) -> tuple[str, str, str, str]:
     scale = "" if output.scale is None else f"{output.scale:.3g}"
     compared = output.sides == "both" or not output.within
     return output.name, said, scale, ("yes" if output.within else "NO") if compared else ""
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more

@@ -120,7 +120,7 @@ def compare_states(
         inputs=inputs.description,
         outputs=tuple(meter.result(name, tolerance) for name, meter in meters.by_name.items())
         + labels.rows
-        + compare_facts(a, b),
+        + compare_facts(a, b, tokenizers),
         weights=weights,
         tokenizer_difference=inputs.tokenizer_difference,
         notes=(*inputs.notes, *labels.notes, *_configuration_notes(a, b)),

@@ -82,6 +82,8 @@ def save_state(
     format: TargetFormat,
     *,
     task: Mapping[str, object] | None = None,
+    manifest: Mapping[str, object] | None = None,
+    card: str | None = None,
     check: Callable[[Path, ModelState], None] | None = None,
 ) -> Fitted:
     """Write a model to a folder in one of the formats.
@@ -92,6 +94,8 @@ def save_state(
         folder: made where it does not exist; files in it that belong to no model stay.
         format: see `save_encoder`.
         task: task.json of the source, kept where the format has a place for it.
+        manifest: of the training that made the model, in place of one that says nothing but versions.
+        card: the model card that tells of that training, likewise.
         check: called with the folder that is complete and not yet in its place, and the model that was written; what it
             raises keeps it from there.
 
@@ -113,9 +117,16 @@ def save_state(
         if format == "tensorflow":
             _write_tensorflow(new, fit.state)
             if tokenizer is not None:
-                tokenizer.save(new)
+                tokenizer.save(new, max_length=fit.state.config.max_position_embeddings)
         else:
-            _write_model(new, fit.state, tokenizer, folder.name, task=task if format == "albertine" else None)
+            _write_model(
+                new,
+                fit.state,
+                tokenizer,
+                task=task if format == "albertine" else None,
+                manifest=manifest or encoder_manifest(),
+                card=card or encoder_card(fit.state.config, folder.name),
+            )
             head = fit.state.head
             if format == "albertine" and head is not None and head.problem == "single" and task is None:
                 write_json(new / TASK_FILE, _task_values(fit.state, head))
@@ -144,9 +155,10 @@ def _write_model(
     folder: Path,
     state: ModelState,
     tokenizer: Tokenizer | None,
-    name: str,
     *,
     task: Mapping[str, object] | None,
+    manifest: Mapping[str, object],
+    card: str,
 ) -> None:
     if state.pooling is not None:
         write_sentence_transformers(folder, state.pooling, state.tensors, hidden_size=state.config.hidden_size)
@@ -159,8 +171,8 @@ def _write_model(
         tensors={names[name]: tensor for name, tensor in tensors.items()},
         tokenizer=tokenizer,
         task=task,
-        manifest=encoder_manifest(),
-        card=encoder_card(config, name),
+        manifest=manifest,
+        card=card,
     )
 
 

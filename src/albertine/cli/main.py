@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import albertine
-from albertine.cli import comparing, converting, corpora, encoding, inspecting, modelling, vocabularies
+from albertine.cli import comparing, converting, corpora, encoding, inspecting, modelling, pretraining, vocabularies
 from albertine.cli.output import run_guarded, show_text, start_messages
 
 __all__ = ["app", "main"]
@@ -37,6 +37,7 @@ app.command("info")(inspecting.info)
 app.command("finetune")(modelling.finetune)
 app.command("evaluate")(modelling.evaluate)
 app.command("predict")(modelling.predict)
+app.command("pretrain")(pretraining.pretrain)
 corpus_app.command("build")(corpora.build)
 data_app.command("check")(inspecting.check)
 vocab_app.command("learn")(vocabularies.learn)

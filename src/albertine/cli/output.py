@@ -28,6 +28,9 @@ _AFTER_CTRL_C: Mapping[str, str] = {
     "demo": "what is finished is saved, and the same command continues",
     "convert": f"nothing was converted; {_AGAIN}",
     "encode": f"vectors that were printed are whole, a file is written in the end only; {_AGAIN}",
+    "corpus": "finished blocks are saved, and the same command goes on behind the last of them",
+    "vocab": f"nothing was written; {_AGAIN} to begin anew",
+    "pretrain": "what was trained is saved, and the same command continues at the last checkpoint",
     "predict": f"answers that were printed are whole; {_AGAIN}",
 }
 """What is true when a verb was interrupted; of the others there is nothing to say."""

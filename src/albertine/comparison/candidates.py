@@ -13,7 +13,7 @@ from albertine.catalogue import Catalogue
 from albertine.checkpoints.huggingface import config_from_json
 from albertine.checkpoints.native import CONFIG_FILE
 from albertine.checkpoints.opening import open_checkpoint
-from albertine.checkpoints.tensors import read_json
+from albertine.checkpoints.reading import read_json
 from albertine.comparison.summary import CandidateInfo
 from albertine.errors import ConfigError
 from albertine.models.body import body_kind

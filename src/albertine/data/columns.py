@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from albertine.errors import ConfigError, DataError, nearest
+from albertine.errors import ConfigError, DataError, did_you_mean
 
 __all__ = ["Columns", "Layout", "has_known_header", "resolve"]
 
@@ -191,12 +191,12 @@ def _given(name: str | None, names: Sequence[str], where: str, option: str, *, n
         return int(name) - 1
     if not needed:
         return None
-    close = nearest(name, names)
+    option = f"--{option}-column"
     raise DataError(
         f"there is no column {name!r}",
         where=where,
         allowed=_listed(names),
-        next_step=f"Did you mean --{option}-column {close!r}" if close else f"Name one of these with --{option}-column",
+        next_step=did_you_mean(name, names, option=option) or f"Name one of these with {option}",
     )
 
 

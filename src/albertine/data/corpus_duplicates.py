@@ -191,7 +191,7 @@ def _band_stage(folder: Path, keys: _Keys, band: int, roots: _Roots, threshold: 
             found.append(np.stack([first[near], second[near]], axis=1))
         with atomic_path(target) as temporary, temporary.open("wb") as file:
             np.save(file, np.concatenate([np.array([[compared, 0]], np.uint32), *found]), allow_pickle=False)
-        _logger.info("duplicates: band %d done, %d pairs compared", band + 1, compared)
+        _logger.debug("duplicates: band %d done, %d pairs compared", band + 1, compared)
     loaded: _Numbers = np.load(target, allow_pickle=False)
     return loaded
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,8 +13,15 @@ from torch import Tensor, nn
 
 from albertine import registry
 from albertine.checkpoints.huggingface import model_type
-from albertine.checkpoints.native import TASK_FILE, FolderContents, read_model_folder, write_model_folder
+from albertine.checkpoints.native import (
+    CARD_FILE,
+    TASK_FILE,
+    FolderContents,
+    read_model_folder,
+    write_model_folder,
+)
 from albertine.checkpoints.opening import open_checkpoint
+from albertine.checkpoints.reading import read_bytes
 from albertine.checkpoints.source import read_all
 from albertine.errors import CheckpointError, ConfigError, UserError
 from albertine.inference.engine import Engine, EngineSettings
@@ -35,6 +43,11 @@ from albertine.tasks.task import FloatArray, Task, TaskConfig
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Model", "load", "predict"]
+
+_LOG = logging.getLogger("albertine")
+
+_CARD_LIMIT = 1 << 20
+"""Bytes of a model card at most; ours have a few thousand."""
 
 Input = str | tuple[str, str]
 """A text, or a pair of texts."""
@@ -314,8 +327,17 @@ def _usable(name: str) -> torch.device:
 
 
 def _card(contents: FolderContents) -> str:
-    path = contents.path / "README.md"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    """Return the model card; a README that is none keeps no model from answering, it is left out with a warning."""
+    path = contents.path / CARD_FILE
+    if not path.is_file():
+        return ""
+    try:
+        return read_bytes(path, _CARD_LIMIT).decode("utf-8")
+    except CheckpointError as error:
+        _LOG.warning("the model card is left out: %s", error)
+    except UnicodeDecodeError as error:
+        _LOG.warning("the model card is left out: %s: this is not UTF-8 (%s)", path, error)
+    return ""
 
 
 def _examples(texts: Sequence[Input]) -> list[Example]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from albertine.errors import CheckpointError, ConfigError, nearest
+from albertine.errors import CheckpointError, ConfigError, did_you_mean
 from albertine.models.config import EncoderConfig, ParameterCount, count_parameters, flops_per_token
 from albertine.models.encoder import Encoder
 from albertine.models.ngrams import BagOfWordsConfig
@@ -144,13 +144,12 @@ def _from_fields(cls: type[_BaselineT], fields: Mapping[str, object], where: str
     """Build a baseline's configuration; lists become the tuples they were."""
     known = {field.name for field in dataclasses.fields(cls)}
     if unknown := sorted(set(fields) - known):
-        close = nearest(unknown[0], known)
         raise ConfigError(
             "unknown fields",
             where=where,
             received=", ".join(unknown),
             allowed=", ".join(sorted(known)),
-            next_step=f"Did you mean {close!r}" if close else None,
+            next_step=did_you_mean(unknown[0], known),
         )
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     build: Callable[..., _BaselineT] = cls

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from albertine.data.readers import read_examples
-from albertine.errors import ConfigError, DataError, nearest, unknown_name
+from albertine.errors import ConfigError, DataError, did_you_mean, unknown_name
 from albertine.evaluation.metrics import MAIN_METRICS, classification_metrics
 from albertine.models.body import BodyConfig, body_output_size, build_body
 from albertine.models.config import EncoderConfig
@@ -317,13 +317,12 @@ def _label_error(example: Example, labels: Sequence[str]) -> DataError:
     listed = ", ".join(labels[:_LISTED]) + (f" and {len(labels) - _LISTED} more" if len(labels) > _LISTED else "")
     if example.label is None:
         return DataError("a row has no label", where=_place(example), allowed=listed)
-    close = nearest(example.label, labels)
     return DataError(
         "a label that the training data does not have",
         where=_place(example),
         received=repr(example.label),
         allowed=listed,
-        next_step=f"Did you mean {close!r}" if close else "Correct the row, or train on data that has this label",
+        next_step=did_you_mean(example.label, labels) or "Correct the row, or train on data that has this label",
     )
 
 

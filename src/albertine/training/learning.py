@@ -119,6 +119,7 @@ def learn_by_loop(
         total_steps=config.total_steps(len(encoded)),
         folder=folder,
         evaluate=evaluate,
+        main_metric=task_config.main_metric or task.main_metric,
         sanity_check=some,
         greater_is_better=task.greater_is_better,
         identity=inputs,
@@ -196,16 +197,15 @@ def learn_by_solver(
 
 def _evaluation(
     task: Task, task_config: TaskConfig, module: nn.Module, tokenizer: Tokenizer, examples: Sequence[Example]
-) -> Callable[[Precision], float] | None:
+) -> Callable[[Precision], Mapping[str, float]] | None:
     """Return what measures the module, as it stands, on examples that are encoded once; None without examples."""
     if not examples:
         return None
     encoded = task.encode(tokenizer, examples, task_config)
-    metric = task_config.main_metric or task.main_metric
 
-    def evaluate(precision: Precision) -> float:
+    def evaluate(precision: Precision) -> Mapping[str, float]:
         engine = Engine(module, tokenizer, task, task_config, precision=precision)
-        return task.score(examples, engine.encoded_scores(encoded), task_config)[metric]
+        return task.score(examples, engine.encoded_scores(encoded), task_config)
 
     return evaluate
 

@@ -36,6 +36,8 @@ class LogPoint:
     """Of the step before this point."""
     dev_metric: float | None = None
     """The main metric on the development split; None where it was not evaluated here."""
+    dev_metrics: Mapping[str, float] = field(default_factory=dict)
+    """Every metric on it; empty where it was not evaluated here."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """The named parts of the loss, each the mean over what it counted since the last point. They add up to the loss
     where every step weighs alike."""
@@ -107,8 +109,7 @@ class TensorBoardLog:
         values |= {f"loss/{name}": value for name, value in point.parts.items()}
         if point.gradient_norm is not None:
             values["gradient_norm"] = point.gradient_norm
-        if point.dev_metric is not None:
-            values["dev_metric"] = point.dev_metric
+        values |= {f"dev/{name}": value for name, value in point.dev_metrics.items()}
         for name, value in values.items():
             self._writer.add_scalar(name, value, point.step)
         if point.note is not None:

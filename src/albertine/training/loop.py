@@ -57,7 +57,8 @@ def fit(
     learning_rate: float,
     total_steps: int | None,
     folder: Path,
-    evaluate: Callable[[Precision], float] | None = None,
+    evaluate: Callable[[Precision], Mapping[str, float]] | None = None,
+    main_metric: str | None = None,
     sanity_check: Callable[[Precision], object] | None = None,
     greater_is_better: bool = True,
     identity: Mapping[str, object] | None = None,
@@ -81,7 +82,8 @@ def fit(
         learning_rate: the highest learning rate.
         total_steps: the budget in steps; None where `config.minutes` or `config.tokens` bounds the run.
         folder: `checkpoints/last.safetensors`, `checkpoints/best.safetensors` and `log.jsonl` go there.
-        evaluate: from the precision of the run to the main metric on the development split; None without one.
+        evaluate: from the precision of the run to named metrics on the development split; None without one.
+        main_metric: which of them decides which weights are kept.
         sanity_check: called once before the first step, so that an evaluation that cannot work fails now and not
             after an hour.
         greater_is_better: direction of the metric.
@@ -105,7 +107,8 @@ def fit(
     budget = Budget.of(config, total_steps)
     reports = Reports(standing, budget, progress=progress, observers=observers, watch=watch)
     run = _Run(standing, reports, loss, batches, learning_rate, budget, clock, weigh)
-    run.evaluate, run.greater_is_better = evaluate, greater_is_better
+    assert evaluate is None or main_metric is not None, "one of the metrics decides"
+    run.evaluate, run.main_metric, run.greater_is_better = evaluate, main_metric or "", greater_is_better
     everything = {**(identity or {}), "training": config.identity(), "learning_rate": learning_rate}
     resumed_from = standing.start(everything, resume=resume)
     if standing.state.step == 0 and sanity_check is not None:
@@ -122,7 +125,8 @@ def fit(
 class _Run(Generic[B]):
     """One run: steps, and what is done between them."""
 
-    evaluate: Callable[[Precision], float] | None
+    evaluate: Callable[[Precision], Mapping[str, float]] | None
+    main_metric: str
     greater_is_better: bool
 
     def __init__(
@@ -212,17 +216,17 @@ class _Run(Generic[B]):
         over = self.over() and state.step > 0
         evaluations = self.budget.evaluations_due(*self.used())
         points = self.budget.logs_due(*self.used())
-        metric = None
+        metrics: Mapping[str, float] = {}
         evaluated = self.evaluate is not None and (
             evaluations > state.evaluations or (over and not state.stopped_early)
         )
         if evaluated:
-            metric = self.evaluation()
+            metrics = self.evaluation()
             state.evaluations = evaluations
         if evaluated or points > state.points or over:
             state.points = points
             self.read_sums()
-            point = self.reports.record(metric)
+            point = self.reports.record(metrics, self.main_metric)
             if point is not None and self.reports.heed(point):
                 return
         if evaluated or self.save_due:
@@ -280,11 +284,16 @@ class _Run(Generic[B]):
                 next_step="Lower --learning-rate or choose --precision fp32, and begin again with --restart",
             )
 
-    def evaluation(self) -> float | None:
-        """Measure, keep the weights if they are the best so far, and count towards stopping early."""
+    def evaluation(self) -> Mapping[str, float]:
+        """Measure, keep the weights if they are the best so far, and count towards stopping early.
+
+        Returns:
+            The finite metrics.
+        """
         state, begun = self.state, self.clock()
         self.module.eval()
-        metric = self.processes.on_first(self.measured)
+        metrics = self.processes.on_first(self.measured)
+        metric = metrics[self.main_metric]
         self.module.train()
         state.evaluation_seconds += self.clock() - begun
         best = state.best_metric
@@ -300,13 +309,13 @@ class _Run(Generic[B]):
             state.stopped_early = True
             if self.processes.first:
                 logger.info("stopped early at step %d: %d evaluations without a gain", state.step, state.without_gain)
-        return metric if math.isfinite(metric) else None
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
-    def measured(self) -> float:
-        """Return the metric, or let an interruption end the measuring at once."""
+    def measured(self) -> dict[str, float]:
+        """Return the metrics, or let an interruption end the measuring at once."""
         assert self.evaluate is not None
         with self.interrupts.at_once():
-            return float(self.evaluate(self.standing.precision))
+            return {name: float(value) for name, value in self.evaluate(self.standing.precision).items()}
 
     @contextmanager
     def training_time(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from albertine.training.checkpointing import LoopState
 from albertine.training.log import LogPoint
@@ -58,11 +58,12 @@ class Reports:
         if fresh:
             self._standing.save()
 
-    def record(self, metric: float | None) -> LogPoint | None:
+    def record(self, metrics: Mapping[str, float], main: str) -> LogPoint | None:
         """Write a point of the curve and start its sums anew.
 
         Args:
-            metric: the main metric where there was an evaluation.
+            metrics: the finite ones of an evaluation; empty where there was none.
+            main: the name of the main one.
 
         Returns:
             The point; None where it would say nothing new.
@@ -75,9 +76,10 @@ class Reports:
             state.last_loss = state.loss_sum / state.loss_steps
             state.last_parts = {name: total / (weight or 1.0) for name, (total, weight) in state.part_sums.items()}
         standing.sums.restart(state)
+        metric = metrics.get(main)
         if metric is not None:
             state.last_metric = metric
-        if state.last_loss is None or (state.log_step == state.step and metric is None):
+        if state.last_loss is None or (state.log_step == state.step and not metrics):
             return None
         point = LogPoint(
             step=state.step,
@@ -87,6 +89,7 @@ class Reports:
             loss=state.last_loss,
             learning_rate=state.learning_rate,
             dev_metric=metric,
+            dev_metrics=metrics,
             parts=state.last_parts,
             gradient_norm=norm,
             note="; ".join(one.describe() for one in interventions(state)[state.told :]) or None,

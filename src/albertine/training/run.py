@@ -7,13 +7,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from albertine import registry
 from albertine.data.columns import Columns
 from albertine.data.samples import Splits, load_splits
 from albertine.data.split_files import find_split_files
-from albertine.errors import ConfigError, unknown_name
+from albertine.errors import ConfigError
 from albertine.inference.model import Model, load
 from albertine.settings import language
 from albertine.tasks.task import Task
@@ -21,6 +19,7 @@ from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.candidates import Candidate, find_candidate, tokenizer_fingerprint
 from albertine.training.card import model_card
 from albertine.training.config import TrainingConfig
+from albertine.training.devices import find_device
 from albertine.training.evaluation import EvaluationResult
 from albertine.training.learning import learn_by_loop, learn_by_solver
 from albertine.training.log import LogPoint, read_log
@@ -161,7 +160,7 @@ def train(
         logger.info("this training is finished already: %s", folder)
         return _finished(folder)
     check_not_foreign(folder)
-    place = _device(device)
+    place = find_device(device)
     if candidate.fitted_by_solver:
         learnt = learn_by_solver(record, splits, candidate, config, main_metric=main_metric)
     else:
@@ -286,13 +285,3 @@ def _finished(folder: Path) -> TrainingOutcome:
         measurements=read_measurements(model.manifest, where=str(folder / "manifest.json")),
         curve=read_log(curve) if curve.exists() else (),
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise unknown_name("device", name, ("auto", "cpu", "cuda"))
-    if name != "cpu" and not torch.cuda.is_available():
-        raise ConfigError("there is no GPU that torch can use", where="device", received=name, allowed="auto, cpu")
-    return torch.device(name)

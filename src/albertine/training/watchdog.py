@@ -17,6 +17,7 @@ import numpy as np
 from albertine.errors import ConfigError
 from albertine.tasks.pretraining import MASKED_WORDS, PAIR, PretrainingMetrics
 from albertine.training.curve_spans import Span, span_of, unigram_entropy
+from albertine.training.held_out import HeldOut
 from albertine.training.hidden_rank import HiddenStateRank, hidden_state_rank
 from albertine.training.log import LogPoint
 from albertine.training.verdicts import Verdict
@@ -82,7 +83,7 @@ class Watchdog:
     def measured(
         self, step: int, *, metrics: PretrainingMetrics | None = None, rank: HiddenStateRank | None = None
     ) -> None:
-        """Take note of what an evaluation after `step` steps gave; it counts from the next point on.
+        """Take note of what was measured after `step` steps and stands in no point; it counts from the next one on.
 
         A rank before the first step, of the random weights, tells a collapse in training from a model that began so.
         """
@@ -94,6 +95,8 @@ class Watchdog:
             self._forget(point.step)
         if verdict := _not_finite(point):
             return verdict
+        if (held_out := HeldOut.of_values(point.dev_metrics)) is not None:
+            self.measured(point.step, metrics=held_out.metrics, rank=held_out.rank)
         self._points.append(point)
         self._medians.append(statistics.median(self._words(self.limits.window)))
         rules: list[Callable[[LogPoint], Verdict | None]] = [self._worse_than_nothing, self._spike]

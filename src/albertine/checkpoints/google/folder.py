@@ -12,8 +12,8 @@ from albertine.checkpoints.google.config import read_google_config
 from albertine.checkpoints.google.names import GoogleLayout
 from albertine.checkpoints.google.shapes import missing_config
 from albertine.checkpoints.huggingface import ReadConfig
+from albertine.checkpoints.reading import read_json
 from albertine.checkpoints.source import TensorSource
-from albertine.checkpoints.tensors import read_json
 from albertine.errors import CheckpointError
 
 __all__ = ["GoogleFolder", "find_google", "read_folder_config"]
