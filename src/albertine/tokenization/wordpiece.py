@@ -29,7 +29,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 100
 """As in transformers; Google's code has 200."""
 CHARACTERS_A_CHUNK = 1 << 20
-WORDS_KEPT = 1 << 20
+WORDS_KEPT = 1 << 18
 CHARACTERS_KEPT = 1 << 24
 
 Piece = tuple[int, int, int]
