@@ -1,11 +1,11 @@
 """Tokens a second of `corpus build` beside a `datasets.map` pipeline that gives the same ids.
 
-Run: python benchmarks/corpus.py [--megabytes 40] [--rounds 3] [--work FOLDER], where the datasets and transformers packages
-are installed. Both sides read the same JSON Lines of documents from the shared corpora ($ALBERTINE_DATA), in fresh
-processes and an empty cache, and end with the ids on disk: `datasets` in batches with one process a core and transformers'
-fast tokenizer, ours without cleaning, duplicates and held-out documents ("same ids", the sequences are compared) and with
-everything that `corpus build` does by default ("everything"). Seconds are from the first line read to the last byte
-written, imports not counted on either side. The last line is JSON.
+Run: python benchmarks/corpus.py [--megabytes 40] [--rounds 3] [--work FOLDER], where the datasets and transformers
+packages are installed. Both sides read the same JSON Lines of documents from the shared corpora ($ALBERTINE_DATA), in
+fresh processes and an empty cache, and end with the ids on disk: `datasets` in batches with one process a core and
+transformers' fast tokenizer, ours without cleaning, duplicates and held-out documents ("same ids", the sequences are
+compared) and with everything that `corpus build` does by default ("everything"). Seconds are from the first line read
+to the last byte written, imports not counted on either side. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ from albertine.data.cleaning import CleaningChoices
 text, vocabulary, work, everything = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "everything"
 plain = dict(mojibake=False, entities=False, markup="never", unicode=False, controls=False, spaces=False, holes=False)
 plain |= dict(punctuation=False, repeated_lines=False, minimum=0)
-same = dict(cleaning=CleaningChoices(**plain), duplicates="keep", segmenter="characters", held_out=0.0, held_out_documents=0)
+same = dict(cleaning=CleaningChoices(**plain), duplicates="keep", segmenter="characters")
+same |= dict(held_out=0.0, held_out_documents=0)
 choices = al.CorpusChoices(**({} if everything else same))
 tokenizer = al.load_tokenizer(vocabulary)
 begun = time.perf_counter()

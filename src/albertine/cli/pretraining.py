@@ -241,20 +241,20 @@ def _count(text: str | None, option: str) -> int | None:
 
 
 def _schedule(text: str) -> MaskingSchedule:
-    first, _, last = text.partition(":")
-    return MaskingSchedule(first=_share(first, "--mask-share"), last=_share(last or first, "--mask-share"))
+    first, colon, last = text.partition(":")
+    return MaskingSchedule(first=_share(first, "--mask-share"), last=_share(last if colon else first, "--mask-share"))
 
 
 def _phases(text: str) -> tuple[Phase, ...]:
     """Read `128` or `128:0.9,512:0.1`."""
     phases = []
     for part in re.split(r"[,，]", text):
-        length, _, share = part.partition(":")
+        length, colon, share = part.partition(":")
         if not length.strip().isdecimal():
             raise ConfigError(
                 "not a list of lengths", where="--lengths", received=text, allowed="128, or with shares 128:0.9,512:0.1"
             )
-        phases.append(Phase(length=int(length), share=_share(share, "--lengths") if share else 1.0))
+        phases.append(Phase(length=int(length), share=_share(share, "--lengths") if colon else 1.0))
     return tuple(phases)
 
 

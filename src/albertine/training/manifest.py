@@ -18,7 +18,15 @@ import albertine
 from albertine.errors import CheckpointError, ConfigError
 from albertine.training.checkpointing import check_identity
 
-__all__ = ["MANIFEST_SCHEMA", "Measurements", "check_folder", "command_line", "make_manifest", "read_measurements"]
+__all__ = [
+    "MANIFEST_SCHEMA",
+    "Measurements",
+    "check_folder",
+    "command_line",
+    "forget_finished",
+    "make_manifest",
+    "read_measurements",
+]
 
 MANIFEST_SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -170,6 +178,11 @@ def check_not_foreign(out: Path) -> None:
             received=", ".join(foreign),
             next_step="Give a new folder as --out",
         )
+
+
+def forget_finished(out: Path) -> None:
+    """Say of a folder whose training begins again that no finished one stands there any more."""
+    (out / MANIFEST).unlink(missing_ok=True)
 
 
 def _inputs_of(manifest: Path) -> Mapping[str, object] | None:

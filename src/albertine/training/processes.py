@@ -7,6 +7,7 @@ agreeing on it never waits for a GPU.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -218,6 +219,9 @@ def open_processes(device: torch.device, *, seconds_to_wait: float = SECONDS_TO_
                 allowed=f"{torch.cuda.device_count()} processes",
             )
         torch.cuda.set_device(local_rank)
+    # Its functions hold on, as defaults, to the group that is open when it is first imported, as by an optimizer. A
+    # group that is held ends with the interpreter, whose end its threads then sometimes do not survive.
+    importlib.import_module("torch.distributed.nn")
     with _others():
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=timedelta(seconds=seconds_to_wait)

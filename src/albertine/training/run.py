@@ -28,6 +28,7 @@ from albertine.training.manifest import (
     check_folder,
     check_not_foreign,
     command_line,
+    forget_finished,
     make_manifest,
     read_measurements,
 )
@@ -160,6 +161,7 @@ def train(
         logger.info("this training is finished already: %s", folder)
         return _finished(folder)
     check_not_foreign(folder)
+    forget_finished(folder)
     place = find_device(device)
     if candidate.fitted_by_solver:
         learnt = learn_by_solver(record, splits, candidate, config, main_metric=main_metric)

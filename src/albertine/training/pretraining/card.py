@@ -117,7 +117,7 @@ def _results(title: str, value: str, measured: Measurements) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 and value.is_integer() else f"{value:.4f}"
+    return f"{value:,.0f}" if value > 1 and value.is_integer() else f"{value:.4f}"
 
 
 def _cell(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from albertine.batching.masking import MaskingChoices, MaskingSchedule, MaskingUnit
 from albertine.batching.pretraining_examples import ExampleChoices
 from albertine.batching.sentence_pairs import PairObjective
-from albertine.batching.step_plan import Phase
+from albertine.batching.step_plan import Phase, StepPlan
 from albertine.errors import ConfigError, unknown_name
 from albertine.training.config import TrainingConfig
 
@@ -62,7 +62,7 @@ class PretrainingConfig:
     """Allow the corpus to have another vocabulary than the encoder: rows of its word table are made anew."""
 
     def __post_init__(self) -> None:
-        """Check every field that nothing else checks."""
+        """Check every field, and that they fit together."""
         for name, kind in (("objective", Objective), ("pair", PairAsked)):
             if getattr(self, name) not in get_args(kind):
                 raise unknown_name("value", str(getattr(self, name)), get_args(kind), where=f"pretraining.{name}")
@@ -76,6 +76,16 @@ class PretrainingConfig:
             raise ConfigError(
                 "out of range", where="pretraining.dropout", received=self.dropout, allowed="from 0 to below 1"
             )
+        # what makes the examples checks its own; better now than after the measuring
+        self.examples(pair="none", masking="pieces", tokens_per_step=self.tokens_per_step or 1, seed=0)
+        fewest = max(phase.length for phase in self.phases)
+        StepPlan(
+            self.phases,
+            tokens_per_step=self.tokens_per_step or max(fewest, self.first_tokens_per_step or 0),
+            first_tokens_per_step=self.first_tokens_per_step,
+            ramp=self.ramp,
+            total_steps=1,
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return every field under its name, ready for JSON."""

@@ -14,12 +14,21 @@ from albertine.batching.sentence_pairs import PairObjective
 from albertine.batching.step_plan import Phase
 from albertine.errors import CheckpointError, ConfigError, FailureError
 from albertine.files import write_json
-from albertine.training.checkpointing import check_identity
+from albertine.training.checkpointing import Checkpoints, check_identity
 from albertine.training.config import TrainingConfig
 from albertine.training.pretraining.choices import PretrainingConfig, default_tokens_per_step
 from albertine.training.pretraining.speed import StepCost
 
-__all__ = ["PLAN_FILE", "PretrainingPlan", "RunSize", "check_disk", "read_plan", "run_size", "write_plan"]
+__all__ = [
+    "PLAN_FILE",
+    "PretrainingPlan",
+    "RunSize",
+    "check_budget",
+    "check_disk",
+    "read_plan",
+    "run_size",
+    "write_plan",
+]
 
 PLAN_FILE = "plan.json"
 PLAN_SCHEMA = 1
@@ -80,7 +89,7 @@ class PretrainingPlan:
         rows = " then ".join(f"{phase.length} ({phase.share:.0%})" for phase in self.phases)
         where = f"{self.device}, {self.precision}" + (f", {self.processes} processes" if self.processes > 1 else "")
         return [
-            f"pair objective: {self.pair_reason}",
+            f"pairs: {self.pair_reason}",
             f"masks: {self.masking}; rows of {rows} tokens",
             f"steps: {size.total_steps:,} of {size.tokens_per_step:,} tokens, {_count(size.tokens)} tokens in all, "
             f"{self.epochs:.2g} times the corpus",
@@ -106,6 +115,25 @@ class PretrainingPlan:
         return cls(**known)  # type: ignore[arg-type]
 
 
+def check_budget(training: TrainingConfig) -> None:
+    """Make sure that the run has an end.
+
+    Raises:
+        ConfigError: no budget, or one in examples.
+    """
+    if training.examples is not None:
+        raise ConfigError(
+            "pretraining counts tokens, not examples", where="training.examples", next_step="Give --tokens instead"
+        )
+    if all(one is None for one in (training.epochs, training.tokens, training.minutes, training.max_steps)):
+        raise ConfigError(
+            "the run has no end",
+            where="budget",
+            allowed="--tokens, --minutes, --epochs or --max-steps",
+            next_step="Give one of them; --plan shows what it takes",
+        )
+
+
 def run_size(
     config: PretrainingConfig,
     training: TrainingConfig,
@@ -128,10 +156,7 @@ def run_size(
     Raises:
         ConfigError: no budget, or one in examples.
     """
-    if training.examples is not None:
-        raise ConfigError(
-            "pretraining counts tokens, not examples", where="training.examples", next_step="Give --tokens instead"
-        )
+    check_budget(training)
     per_token = (
         sum(phase.share * seconds for phase, seconds in zip(config.phases, cost.seconds_per_token, strict=True))
         / processes
@@ -141,13 +166,6 @@ def run_size(
     if tokens is None and training.minutes is not None:
         tokens = round(training.minutes * 60 / per_token)
     steps = training.max_steps
-    if tokens is None and steps is None:
-        raise ConfigError(
-            "the run has no end",
-            where="budget",
-            allowed="--tokens, --minutes, --epochs or --max-steps",
-            next_step="Give one of them; --plan shows what it takes",
-        )
     longest = max(phase.length for phase in config.phases)
     per_step = config.tokens_per_step or default_tokens_per_step(
         tokens if tokens is not None else (steps or 1) * 4096.0, longest=longest
@@ -222,14 +240,14 @@ def write_plan(folder: Path, plan: PretrainingPlan, inputs: Mapping[str, object]
 
 
 def read_plan(folder: Path, inputs: Mapping[str, object]) -> PretrainingPlan | None:
-    """Return the plan of a run that was begun in a folder; None where none was.
+    """Return the plan of a run that was begun in a folder; None where none was, or it failed before its first step.
 
     Raises:
         ConfigError: it is another run's.
         CheckpointError: the file is damaged.
     """
     path = folder / PLAN_FILE
-    if not path.exists():
+    if not path.exists() or not Checkpoints(folder / "checkpoints").last.exists():
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

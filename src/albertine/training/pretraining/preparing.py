@@ -108,8 +108,8 @@ def family_choices(candidate: Candidate, config: EncoderConfig, tokenizer: Token
 def build_module(start: Start, config: PretrainingConfig, *, pair: PairObjective, seed: int) -> nn.Module:
     """Build what is trained: the encoder with the heads of its objectives.
 
-    Everything that the checkpoint has is kept, also heads that this run does not train; what it lacks starts at random
-    and is said.
+    Everything that the checkpoint has is kept, also a pair head that this run does not train; what it lacks starts at
+    random and is said. Replaced tokens have no use for a masked-word head, whose loss is said too.
 
     Args:
         start: see `open_start`.
@@ -166,12 +166,14 @@ def _made(config: EncoderConfig, objective: Objective, *, pair: bool) -> nn.Modu
 
 
 def _fill(made: nn.Module, model: PretrainingModel) -> None:
-    """Copy the checkpoint's weights, and say what it has none of."""
-    into = made.state_dict()
-    found = {name: one for name, one in model.state_dict().items() if name in into}
+    """Copy the checkpoint's weights, and say what it has none of, and what has no place."""
+    into, own = made.state_dict(), model.state_dict()
+    found = {name: one for name, one in own.items() if name in into}
     made.load_state_dict(found, strict=False)
     fresh = [name for name in into if name not in found]
     parts = sorted({name.partition(".")[0] if not name.startswith("encoder.") else name for name in fresh})
     if parts:
         shown = ", ".join(parts[:_SHOWN]) + (", …" if len(parts) > _SHOWN else "")
         logger.info("the checkpoint has no weights for %s: they start at random", shown)
+    for head in sorted({name.partition(".")[0] for name in own.keys() - found.keys()}):
+        logger.info("the checkpoint's %s is not kept: this objective has none", head)

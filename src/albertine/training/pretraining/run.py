@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from albertine.training.manifest import (
     check_folder,
     check_not_foreign,
     command_line,
+    forget_finished,
     make_manifest,
     read_measurements,
 )
@@ -55,7 +58,9 @@ logger = logging.getLogger("albertine")
 
 _LOG_POINTS = 500
 """Of a run; the watchdog judges by them."""
-_TWO = 2
+_CHECKED_BATCHES = 2
+"""Of held-out text, read before the first step."""
+_CHECK = ".check."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +118,7 @@ def pretrain(
     candidate, source, folder = _named(encoder, corpus, out)
     card_language = language(lang)
     base = find_device(device)
-    with open_processes(base) as processes:
+    with open_processes(base) as processes, _one_voice(processes):
         place = processes.device(base)
         inputs = run_inputs(source, candidate, config, training)
         if processes.on_first(lambda: resume and check_folder(folder, inputs)):
@@ -169,6 +174,18 @@ def _named(encoder: str | Path, corpus: str | Path, out: str | Path) -> tuple[Ca
     return candidate, Path(corpus), folder
 
 
+@contextmanager
+def _one_voice(processes: Processes) -> Iterator[None]:
+    """Let the first process alone say, inside the block, what all of them come to."""
+    before = logger.level
+    if not processes.first:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def _plan_of_run(
     setup: Setup,
     folder: Path,
@@ -185,11 +202,16 @@ def _plan_of_run(
     precision: Precision = processes.broadcast(choose_precision(device, setup.training.precision))
     logger.info("measuring what a step takes …")
     plan = make_plan(setup, folder, device=device, precision=precision, processes=processes)
-    if processes.first:
-        for line in plan.lines():
-            logger.info("%s", line)
-    processes.on_first(lambda: write_plan(folder, plan, inputs))
+    for line in plan.lines():
+        logger.info("%s", line)
+    processes.on_first(lambda: _begin(folder, plan, inputs))
     return plan
+
+
+def _begin(folder: Path, plan: PretrainingPlan, inputs: Mapping[str, object]) -> None:
+    """Keep the plan; a finished run that stood here, and is begun again, is no longer one."""
+    forget_finished(folder)
+    write_plan(folder, plan, inputs)
 
 
 def _dict_of(plan: PretrainingPlan | None) -> dict[str, object] | None:
@@ -215,10 +237,11 @@ def _trained(
     watch.measured(0, rank=hidden_state_rank(module, held_out[0].batch.to(device)))
 
     def evaluate(precision: Precision) -> Mapping[str, float]:
-        return measure_held_out(module, held_out, precision).values()
+        # a metric that cannot be told, as where no token was replaced, is not finite and left out
+        return {_main_metric(setup.config): math.nan, **measure_held_out(module, held_out, precision).values()}
 
     def check(precision: Precision) -> None:
-        measure_held_out(module, held_out[:_TWO], precision)
+        measure_held_out(module, held_out[:_CHECKED_BATCHES], precision)
         _check_saving(setup, folder)
 
     with ExitStack() as stack:
@@ -282,8 +305,10 @@ def _check_saving(setup: Setup, folder: Path) -> None:
         FailureError: it came back otherwise.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{_CHECK}*"):  # a process was killed while it checked
+        shutil.rmtree(left, ignore_errors=True)
     state = saved_state(setup.module, setup.start)
-    with tempfile.TemporaryDirectory(prefix=".check.", dir=folder) as name:
+    with tempfile.TemporaryDirectory(prefix=_CHECK, dir=folder) as name:
         save_state(state, setup.tokenizer, Path(name) / "encoder", "albertine")
         again = open_state(Path(name) / "encoder", quiet=True).state.tensors
     odd = [key for key, one in state.tensors.items() if key not in again or not torch.equal(again[key], one.cpu())]

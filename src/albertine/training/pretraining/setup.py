@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from albertine.batching.pretraining_batch import PretrainingBatch, micro_batches
 from albertine.batching.pretraining_examples import ExampleChoices, PretrainingBatches
 from albertine.batching.sentence_pairs import PairChoice, choose_pair
 from albertine.batching.shard_format import INDEX_FILE
-from albertine.batching.shards import Shards
+from albertine.batching.shards import Shards, read_index
 from albertine.batching.step_plan import Phase
 from albertine.errors import ConfigError, DataError
 from albertine.files import sha256
@@ -27,7 +28,7 @@ from albertine.training.config import TrainingConfig
 from albertine.training.curve_spans import unigram_entropy
 from albertine.training.defaults import chosen_pretraining_rate
 from albertine.training.pretraining.choices import PretrainingConfig
-from albertine.training.pretraining.plan import PretrainingPlan, RunSize, check_disk, run_size
+from albertine.training.pretraining.plan import PretrainingPlan, RunSize, check_budget, check_disk, run_size
 from albertine.training.pretraining.preparing import Start, build_module, family_choices, open_start
 from albertine.training.pretraining.speed import measure_cost
 from albertine.training.processes import Processes
@@ -83,11 +84,12 @@ class Setup:
     def trial(self) -> tuple[list[list[PretrainingBatch]], tuple[float, ...]]:
         """Return for every phase some micro-batches, and the real tokens of a step as a share of those in full rows."""
         batches, fills = [], []
+        tokens = min(self.config.tokens_per_micro_batch, self.config.tokens_per_step or math.inf)
         for phase in self.config.phases:
             alone = dataclasses.replace(
                 self._choices(None),
                 phases=(Phase(length=phase.length),),
-                tokens_per_step=max(self.config.tokens_per_micro_batch, phase.length),
+                tokens_per_step=max(int(tokens), phase.length),
                 first_tokens_per_step=None,
                 ramp=0.0,
             )
@@ -130,11 +132,12 @@ def open_setup(corpus: Path, candidate: Candidate, config: PretrainingConfig, tr
         training: how weights move.
 
     Raises:
-        DataError: the corpus cannot be used, or nothing of it is held out.
-        ConfigError: rows longer than the encoder's positions reach, or choices that do not fit together.
+        DataError: the corpus cannot be used, or too little of it is held out.
+        ConfigError: no budget, rows longer than the encoder's positions reach, or choices that do not fit together.
         TokenizerError: the corpus has another vocabulary than the encoder.
         CheckpointError: the encoder cannot be read.
     """
+    check_budget(training)
     train, held_out = Shards(corpus, "train"), Shards(corpus, "held-out")
     if not held_out.num_tokens:
         raise DataError(
@@ -155,6 +158,16 @@ def open_setup(corpus: Path, candidate: Candidate, config: PretrainingConfig, tr
         )
     family = family_choices(candidate, start.config, tokenizer)
     pair = choose_pair(train, config.pair, preferred=family.pair)
+    try:
+        choose_pair(held_out, pair.objective)
+    except DataError as error:
+        raise DataError(
+            f"too little is held out to judge {pair.objective} by",
+            where=str(corpus),
+            received=str(error.received),
+            allowed=error.allowed,
+            next_step="Build the corpus again with a larger --held-out, or give --pair none",
+        ) from error
     return Setup(
         candidate=candidate,
         config=config,
@@ -173,7 +186,12 @@ def open_setup(corpus: Path, candidate: Candidate, config: PretrainingConfig, tr
 def run_inputs(
     corpus: Path, candidate: Candidate, config: PretrainingConfig, training: TrainingConfig
 ) -> dict[str, object]:
-    """Return everything that decides a run, by value or by hash."""
+    """Return everything that decides a run, by value or by hash.
+
+    Raises:
+        DataError: there is no corpus.
+    """
+    read_index(corpus)
     return {
         "task": "pretraining",
         "encoder": candidate.fingerprint(),
@@ -196,7 +214,7 @@ def make_plan(
         processes: those of the run.
 
     Raises:
-        ConfigError: no budget.
+        ConfigError: a first step larger than the others.
         FailureError: memory ran out, or the disk has too little room.
     """
     batches, fills = setup.trial()
@@ -209,6 +227,7 @@ def make_plan(
         corpus_tokens=setup.train.num_tokens,
         processes=processes.world,
     )
+    setup.examples(size)  # refuses what cannot be made, before anything is written
     parameters = sum(one.numel() for one in setup.module.parameters())
     rate = chosen_pretraining_rate(
         setup.training,
