@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from albertine.errors import ConfigError
+from albertine.models import training_blocks
 from albertine.models.config import EncoderConfig
 from albertine.models.layers import Dropout, drop
 from albertine.models.outputs import PassOutput
@@ -51,6 +52,11 @@ class Layout:
     """The rectangles, one after another in memory."""
     slots: Tensor | None
     """[S] the place of every packed token in those rectangles; None where the tokens already lie so."""
+
+    @property
+    def texts(self) -> int:
+        """Number of texts: N, or B where padded."""
+        return sum(group.rows for group in self.groups)
 
     @property
     def longest(self) -> int:
@@ -192,14 +198,21 @@ class AttentionBlock(nn.Module):
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: Tensor, layout: Layout, *, output_attentions: bool = False) -> PassOutput:
+    def forward(
+        self, hidden: Tensor, layout: Layout, *, output_attentions: bool = False, rows: Tensor | None = None
+    ) -> PassOutput:
         """Mix every text's tokens.
 
         Args:
             hidden: [B, T, H] padded or [S, H] packed.
             layout: of the batch.
             output_attentions: give the weights too; padded input only.
+            rows: [M] int64 tokens, counted over the flattened input, whose states alone are wanted; the result is then
+                [M, H].
         """
+        if not output_attentions and training_blocks.usable(self, hidden):
+            mixed = training_blocks.attention_block(self, hidden, layout, rows)
+            return PassOutput(hidden=mixed, attention=None)
         entering = self.layer_norm(hidden) if self.pre_norm else hidden
         queries, keys, values = (_spread(part(entering), layout) for part in (self.query, self.key, self.value))
         contexts: list[Tensor] = []
@@ -214,7 +227,10 @@ class AttentionBlock(nn.Module):
                 fused=False if output_attentions else None,
             )
             contexts.append(mixed.transpose(1, 2).flatten(2))
-        summed = hidden + self.dropout(self.output(_gather(contexts, hidden, layout)))
+        context = _gather(contexts, hidden, layout)
+        if rows is not None:
+            context, hidden = (one.flatten(0, -2).index_select(0, rows) for one in (context, hidden))
+        summed = hidden + self.dropout(self.output(context))
         return PassOutput(
             hidden=summed if self.pre_norm else self.layer_norm(summed),
             attention=weights if output_attentions else None,

@@ -154,12 +154,13 @@ class ReplacedTokenModel(nn.Module):
             token_type_ids=batch.token_type_ids,
             position_ids=batch.position_ids,
             sequence_starts=batch.sequence_starts,
+            positions=positions,
         )
         head = self.generator.masked_word_head
         assert head is not None, "every generator has one"
         table = self.generator.encoder.embeddings
         prediction = predict_words(
-            head.words(generated.last_hidden_state.index_select(0, positions), table),
+            head.words(generated.last_hidden_state, table),
             head.table(table),
             head.bias,
             targets,

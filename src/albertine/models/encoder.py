@@ -6,6 +6,7 @@ A pass is one application of a block of weights; with sharing there are more pas
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from albertine.errors import ConfigError
@@ -54,6 +55,7 @@ class Encoder(nn.Module):
         sequence_starts: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         depth: int | None = None,
+        positions: Tensor | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> EncoderOutput:
@@ -67,6 +69,10 @@ class Encoder(nn.Module):
             sequence_starts: [N+1] first token of every text and the end; makes the input packed.
             inputs_embeds: [B, T, E] or [S, E] in place of the word embeddings.
             depth: run only so many passes of the stack; None runs all.
+            positions: [M] int64 tokens, counted over the flattened input (row * T + column padded, the token's index
+                packed), at which alone the last states are wanted. `last_hidden_state` is then [M, H], in their order;
+                the pooler's output stays. In pretraining, where one token in seven is predicted, the last pass costs
+                a third of a whole one.
             output_hidden_states: give the stack's input and the state after every pass.
             output_attentions: give the attention weights of every pass; padded input only.
 
@@ -91,16 +97,27 @@ class Encoder(nn.Module):
         )
         states = [hidden]
         attentions: list[Tensor] = []
-        for index in range(self._passes(depth)):
-            done = self.run_pass(index, hidden, layout, output_attentions=output_attentions)
+        passes = self._passes(depth)
+        chosen = None if positions is None else self._chosen(positions, layout)
+        early = chosen is not None and not output_hidden_states and not output_attentions
+        for index in range(passes):
+            rows = chosen if early and index == passes - 1 else None
+            done = self.run_pass(index, hidden, layout, output_attentions=output_attentions, rows=rows)
             hidden = done.hidden
             if output_hidden_states:
                 states.append(hidden)
             if done.attention is not None:
                 attentions.append(done.attention)
+        if chosen is None:
+            pooled = self.pool(hidden, layout)
+        else:
+            texts = layout.texts
+            hidden = hidden if early else hidden.flatten(0, -2).index_select(0, chosen)
+            first, hidden = hidden[:texts], hidden[texts:]
+            pooled = None if self.pooler is None else self.pooler(first.unsqueeze(1))
         return EncoderOutput(
             last_hidden_state=hidden,
-            pooler_output=self.pool(hidden, layout),
+            pooler_output=pooled,
             hidden_states=tuple(states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
@@ -175,7 +192,15 @@ class Encoder(nn.Module):
         )
         return hidden
 
-    def run_pass(self, index: int, hidden: Tensor, layout: Layout, *, output_attentions: bool = False) -> PassOutput:
+    def run_pass(
+        self,
+        index: int,
+        hidden: Tensor,
+        layout: Layout,
+        *,
+        output_attentions: bool = False,
+        rows: Tensor | None = None,
+    ) -> PassOutput:
         """Run pass `index` (0 … num_passes-1): one attention block and one feed-forward block.
 
         Args:
@@ -183,9 +208,11 @@ class Encoder(nn.Module):
             hidden: [B, T, H] or [S, H].
             layout: of the batch.
             output_attentions: give the attention weights too; padded input only.
+            rows: [M] int64 tokens, counted over the flattened input, whose states alone are wanted: [M, H] then.
         """
         blocks = self.config.blocks_of_pass(index)
-        mixed: PassOutput = self.attention_blocks[blocks.attention](hidden, layout, output_attentions=output_attentions)
+        attention_block = self.attention_blocks[blocks.attention]
+        mixed: PassOutput = attention_block(hidden, layout, output_attentions=output_attentions, rows=rows)
         return PassOutput(hidden=self.feed_forward_blocks[blocks.feed_forward](mixed.hidden), attention=mixed.attention)
 
     def pool(self, hidden: Tensor, layout: Layout) -> Tensor | None:
@@ -194,6 +221,14 @@ class Encoder(nn.Module):
             return None
         pooled: Tensor = self.pooler(hidden, layout.starts)
         return pooled
+
+    def _chosen(self, positions: Tensor, layout: Layout) -> Tensor:
+        """Return every text's first token, for the pooler, and the positions behind them."""
+        if layout.starts is not None:
+            first = layout.starts[:-1]
+        else:
+            first = torch.arange(layout.texts, device=positions.device) * layout.longest
+        return torch.cat([first, positions])
 
     def _passes(self, depth: int | None) -> int:
         if depth is None:

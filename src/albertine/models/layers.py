@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from albertine.errors import ConfigError
+from albertine.models import training_blocks
 from albertine.models.config import EncoderConfig
+from albertine.models.dropout import Dropout, drop
 
 __all__ = ["Dropout", "Embeddings", "FeedForwardBlock", "activate", "drop", "initialize", "sinusoidal_positions"]
-
-# A 64-bit random number holds four numbers of 65536 levels.
-_LEVELS = 1 << 16
-_LOWEST = -(1 << 63)
 
 
 def activate(values: Tensor, name: str) -> Tensor:
@@ -27,36 +25,6 @@ def activate(values: Tensor, name: str) -> Tensor:
     if name == "relu":
         return F.relu(values)
     return F.gelu(values, approximate="tanh" if name == "gelu_tanh" else "none")
-
-
-class Dropout(nn.Module):
-    """Dropout (Srivastava et al. 2014) that does not wait for its random numbers on the CPU.
-
-    PyTorch draws one 64-bit number an element there, on one thread, which took a fifth of a training step of 4 layers
-    of 312; here a number serves four elements, each with a chance exact to 1/65536.
-
-    Args:
-        chance: share of the values set to zero in training.
-    """
-
-    def __init__(self, chance: float) -> None:
-        super().__init__()
-        self.chance = chance
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Set a share of the values to zero and scale up the others; in evaluation, give them back as they are."""
-        return drop(values, self.chance) if self.training and self.chance else values
-
-
-def drop(values: Tensor, chance: float) -> Tensor:
-    """Set a share of `values` to zero and scale up the others, so that the expectation stays."""
-    if values.device.type != "cpu":
-        return F.dropout(values, chance)
-    dropped = round(chance * _LEVELS)
-    count = values.numel()
-    numbers = torch.empty(-(-count // 4), dtype=torch.int64).random_(_LOWEST, None)
-    kept = numbers.view(torch.int16)[:count].view(values.shape) >= dropped - _LEVELS // 2
-    return values * kept.to(values.dtype).mul_(_LEVELS / (_LEVELS - dropped))
 
 
 def initialize(module: nn.Module, initializer_range: float) -> None:
@@ -188,6 +156,8 @@ class FeedForwardBlock(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map [B, T, H] to [B, T, H]."""
+        if training_blocks.usable(self, hidden):
+            return training_blocks.feed_forward_block(self, hidden)
         entering = self.layer_norm(hidden) if self.pre_norm else hidden
         inner = activate(self.intermediate(entering), self.hidden_act)
         summed: Tensor = hidden + self.dropout(self.output(inner))

@@ -272,11 +272,13 @@ def _run(module: nn.Module, batch: PretrainingBatch, *, best: bool) -> _Outputs:
         token_type_ids=packed.token_type_ids,
         position_ids=packed.position_ids,
         sequence_starts=packed.sequence_starts,
+        # nothing but the masked words and the pooler looks at the last states
+        positions=None if module.masked_word_head is None else batch.positions,
     )
     words = best_words = None
     if module.masked_word_head is not None:
         head, embeddings = module.masked_word_head, module.encoder.embeddings
-        hidden = head.words(encoded.last_hidden_state.index_select(0, batch.positions), embeddings)
+        hidden = head.words(encoded.last_hidden_state, embeddings)
         prediction = predict_words(hidden, head.table(embeddings), head.bias, batch.targets, best=best)
         words, best_words = prediction.total, prediction.best
     pair = None if module.pair_head is None else module.pair_head(encoded.pooler_output)

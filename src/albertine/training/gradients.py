@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from albertine.errors import FailureError
 from albertine.tasks.task import LossPart
+from albertine.training.allocator import keep_freed_memory
 from albertine.training.processes import Processes
 
 __all__ = ["StepGradients", "StepLoss", "TrainingBatch", "memory_errors"]
@@ -85,6 +86,8 @@ class StepGradients(Generic[B]):
         self._weigh = weigh
         self._names: tuple[str, ...] | None = None
         self._weighed_rightly = False
+        if device.type == "cpu":
+            keep_freed_memory()
 
     def __call__(self, micro_batches: Sequence[B]) -> StepLoss:
         """Compute the gradients of a step.

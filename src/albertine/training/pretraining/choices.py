@@ -50,7 +50,7 @@ class PretrainingConfig:
     """Tokens of the first step where the batch grows."""
     ramp: float = 0.0
     """Share of the steps in which it grows."""
-    tokens_per_micro_batch: int = 8_192
+    tokens_per_micro_batch: int = 4_096
     """A step is computed in parts of about so many tokens: less memory, the same result."""
     short_share: float = 0.1
     """Share of the rows that are cut into shorter texts."""
