@@ -3,10 +3,12 @@ from __future__ import annotations
 import threading
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import albertine.tokenization.wordpiece as wordpiece
 from albertine.errors import TokenizerError
-from albertine.tokenization.normalization import Rules
+from albertine.tokenization.normalization import Rules, basic_words, part_pattern
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.tokenization.wordpiece import SPECIAL_TOKENS, WordPieceModel
 
@@ -161,3 +163,42 @@ def test_decoding_joins_pieces_and_leaves_no_blanks_between_chinese_characters()
     tokenizer = make()
     ids = tokenizer.tokenize(["Unaffable 我爱我, thes"]).ids
     assert tokenizer.decode(ids) == "unaffable 我爱我 , thes"
+
+
+ODD_CHARACTERS = "ab Zé=<.'Σσ\u0301\u0338\u200b\ufffd\x0b\x1c\x85\u3000\n中。\U00020000\ud800각\u1100\u1161"
+
+
+@example(text="=\u200b\u0338a", lowercase=True)
+@example(text="a\x1cb", lowercase=True)
+@example(text="ΑΣ.Α ΑΣ.", lowercase=True)
+@given(text=st.text(alphabet=ODD_CHARACTERS, max_size=20), lowercase=st.booleans())
+@settings(max_examples=500)
+def test_a_whole_text_is_cut_as_its_words_are_one_by_one(text: str, lowercase: bool) -> None:
+    rules = Rules(lowercase=lowercase, strip_accents=lowercase)
+    tokens = [*SPECIAL_TOKENS, *"abzé=<.'σς≠≮中。각ZΣ", "##b", "##σ", "##a"]
+    model = WordPieceModel(tokens, rules=rules)
+    expected = []
+    for part in part_pattern(rules).finditer(text):
+        blank = 1 if part[0].startswith(" ") else 0
+        for word in basic_words(part[0][blank:].strip(" \n\u3000"), rules):
+            found = model.encode([word.text], offsets=True)
+            assert found.offsets is not None
+            for token, (begin, end) in zip(found.ids.tolist(), found.offsets.tolist(), strict=True):
+                shift = part.start() + blank
+                expected.append((token, shift + word.begins[begin], shift + word.ends[end - 1]))
+    whole = model.encode([text], offsets=True)
+    assert whole.offsets is not None
+    assert [(one, *span) for one, span in zip(whole.ids.tolist(), whole.offsets.tolist(), strict=True)] == expected
+
+
+def test_an_interruption_leaves_no_word_without_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = WordPieceModel([*SPECIAL_TOKENS, "one", "two"], rules=Rules(lowercase=True, strip_accents=True))
+
+    def interrupted(word: str) -> list[tuple[int, int, int]]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model, "_cut", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.encode(["one two"], offsets=False)
+    assert model.encode(["two one"], offsets=False).ids.tolist() == [6, 5]

@@ -68,7 +68,7 @@ _FOREIGN = _set(
     """
 )
 _WORD = re.compile(r"[^\W\d_]+")
-_SAMPLE = 1000
+_SAMPLE = 150
 _SAMPLES = 4
 _FEW_WORDS = 12
 _LEAST_ENGLISH = 0.08
@@ -226,8 +226,8 @@ def _is_english(text: str) -> bool:
         step = len(text) // _SAMPLES
         text = " ".join(text[start : start + _SAMPLE] for start in range(0, step * _SAMPLES, step))
     words = [word for word in _WORD.findall(text.lower()) if word[0] < "\u0250"]
-    english = sum(word in _ENGLISH for word in words)
-    foreign = sum(word in _FOREIGN for word in words)
+    english = sum(map(_ENGLISH.__contains__, words))
+    foreign = sum(map(_FOREIGN.__contains__, words))
     if len(words) < _FEW_WORDS:
         accented = sum(not word.isascii() for word in words)
         return english >= foreign and (english > 0 or accented * 4 <= len(words))

@@ -22,19 +22,22 @@ _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff〇々"
 _CLOSERS = "”’」』）】》〉〕］｝\"')\\]}»"
 
 # Places where a sentence may end. What is enclosed comes first, as a whole; lengths are bounded, so that a bracket that
-# is never closed costs no more than the characters behind it.
+# is never closed costs no more than the characters behind it. Every alternative begins with one literal character:
+# then, and only then, the search passes over other text by looking its characters up in a set.
 _PLACES = re.compile(
-    rf"""
-      \n+
-    | 《[^《》\n]{{0,60}}(?:《[^《》\n]{{0,60}}》[^《》\n]{{0,60}})*》[{_CLOSERS}]*
-    | [（(][^（）()\n]{{0,160}}(?:[（(][^（）()\n]{{0,80}}[）)][^（）()\n]{{0,80}}){{0,3}}[）)][{_CLOSERS}]*
-    | 【[^【】\n]{{0,80}}】
-    | “[^“”\n]{{0,80}}”[{_CLOSERS}]*
-    | 「[^「」\n]{{0,80}}」[{_CLOSERS}]*
-    | 『[^『』\n]{{0,80}}』[{_CLOSERS}]*
-    | [。！？!?.…｡][。！？!?.…．｡]*(?:[{_CLOSERS}]|\[\d{{1,3}}\])*
-    """,
-    re.VERBOSE,
+    "|".join(
+        [
+            r"\n\n*",
+            rf"《[^《》\n]{{0,60}}(?:《[^《》\n]{{0,60}}》[^《》\n]{{0,60}})*》[{_CLOSERS}]*",
+            *(
+                rf"{opening}[^（）()\n]{{0,160}}(?:[（(][^（）()\n]{{0,80}}[）)][^（）()\n]{{0,80}}){{0,3}}[）)][{_CLOSERS}]*"
+                for opening in ("（", r"\(")
+            ),
+            r"【[^【】\n]{0,80}】",
+            *(rf"{pair[0]}[^{pair}\n]{{0,80}}{pair[1]}[{_CLOSERS}]*" for pair in ("“”", "「」", "『』")),
+            *(rf"{re.escape(stop)}[。！？!?.…．｡]*(?:[{_CLOSERS}]|\[\d{{1,3}}\])*" for stop in "。！？!?.…｡"),
+        ]
+    )
 )
 _PAIRED = frozenset("《（(【“「『")
 _QUOTES = frozenset("“「『")
@@ -190,8 +193,8 @@ def _ends_after_stop(text: str, start: int, place: int, end: int) -> bool:
     if _is_han(before) or stop in "!?":
         return bool(before)
     # It works.很好 — but not 在U.S.工作 or 3.苹果
-    word = _WORD_BEFORE.search(text, max(start, place - 24), place)
-    plain = word is not None and "." not in word[0] and word[0].lower() not in _NEVER_LAST | _SELDOM_LAST
+    word = _word_before(text, start, place)
+    plain = word is not None and "." not in word and word.lower() not in _NEVER_LAST | _SELDOM_LAST
     return plain and not _IS_HAN.search(text, max(start, place - 200), place)
 
 
@@ -220,14 +223,13 @@ def _after_latin(text: str, start: int, place: int, end: int) -> bool:
         return False
     if (end - place > 1 and text[place + 1] in _STOPS) or text[place] != ".":
         return True
-    before = _WORD_BEFORE.search(text, max(start, place - 24), place)
-    if before is None:
+    word = _word_before(text, start, place)
+    if word is None:
         # 1. or 2.3. at the start is the mark of a list; elsewhere a number may be the last word.
         digit = text[place - 1 : place].isdigit()
         return not (digit and (_is_han(following[:1]) or _LIST_MARK.fullmatch(text, start, place)))
     if end - place > 1 and text[end - 1] in '"”':
         return True
-    word = before[0]
     small = word.lower()
     if len(word) == 1:
         if _LIST_MARK.fullmatch(text, start, place):
@@ -240,6 +242,16 @@ def _after_latin(text: str, start: int, place: int, end: int) -> bool:
     if rare or ("." in word and len(word) <= 2 * word.count(".") + 2):
         return following in _BEGINNERS
     return not _LIST_MARK.fullmatch(text, start, place)
+
+
+def _word_before(text: str, start: int, place: int) -> str | None:
+    """Return the word that ends at a place, with the dots inside of it, at most its last 24 characters."""
+    left = max(start, place - 24)
+    word = text[max(text.rfind(" ", left, place) + 1, left) : place]
+    if word.isalpha():  # nearly always, and much faster
+        return word
+    found = _WORD_BEFORE.search(text, left, place)
+    return None if found is None else found[0]
 
 
 def _can_begin(text: str, end: int) -> str | None:

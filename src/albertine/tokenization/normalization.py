@@ -19,6 +19,7 @@ __all__ = [
     "ASCII_WORDS",
     "BASIC_SPACE",
     "CHINESE",
+    "CHINESE_BLOCKS",
     "BasicWord",
     "Rules",
     "basic_words",
@@ -41,19 +42,19 @@ def _assigned(ranges: Iterable[tuple[int, int]]) -> str:
     return "".join(runs)
 
 
-CHINESE = _assigned(
-    [
-        (0x3400, 0x4DBF),
-        (0x4E00, 0x9FFF),
-        (0xF900, 0xFAFF),
-        (0x20000, 0x2A6DF),
-        (0x2A700, 0x2B73F),
-        (0x2B740, 0x2B81F),
-        (0x2B820, 0x2CEAF),
-        (0x2F800, 0x2FA1F),
-    ]
+CHINESE_BLOCKS = (
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0x2F800, 0x2FA1F),
 )
-"""Inside of a regular-expression class: the blocks of Chinese characters, each character of which is a word."""
+"""First and last code point of the blocks of Chinese characters, each character of which is a word."""
+CHINESE = _assigned(CHINESE_BLOCKS)
+"""Inside of a regular-expression class: these characters."""
 
 ASCII_WORDS = re.compile(r"[0-9A-Za-z]+|[^0-9A-Za-z]")
 """The words of a piece of printable ASCII text without blanks: letters and digits, or one punctuation mark."""

@@ -1,15 +1,16 @@
 """WordPiece (BERT, and the Chinese ALBERTs): greedy longest match first, cased, uncased and Chinese.
 
 A word is always cut in the same way, so every distinct word is normalised and cut once (by the tokenizers library's
-WordPiece) and kept in a table; a batch is then one regular expression over the joined texts, one dictionary look-up a
-word, and array arithmetic.
+WordPiece) and kept in a table; a batch is then array arithmetic over the characters of the joined texts, which finds
+the words and all Chinese characters and signs at once, and one dictionary look-up a word.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from tokenizers import Tokenizer as LibraryTokenizer
 from albertine.errors import TokenizerError
 from albertine.files import atomic_path, write_text
 from albertine.records import IntArray
-from albertine.tokenization.normalization import ASCII_WORDS, CHINESE, Rules, basic_words, part_pattern
+from albertine.tokenization.normalization import CHINESE, Rules, basic_words
 from albertine.tokenization.pieces import Kind, Pieces, SpecialIds, chunks, joined, ragged_arange
+from albertine.tokenization.words import SIGN, cut_words
 
 __all__ = ["LONGEST_WORD", "SPECIAL_TOKENS", "WordPieceModel"]
 
@@ -69,8 +71,7 @@ class WordPieceModel:
         pad, unk, cls, sep, mask = (ids[token] for token in SPECIAL_TOKENS)
         self.special = SpecialIds(pad=pad, unk=unk, cls=cls, sep=sep, mask=mask)
         self._model = models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=longest_word)
-        self._parts = part_pattern(rules)
-        self._tables = _Tables()
+        self._table = _WordTable()
 
     @property
     def lowercase(self) -> bool:
@@ -83,44 +84,56 @@ class WordPieceModel:
         return joined(parts, offsets=offsets)
 
     def _encode_chunk(self, texts: list[str], *, offsets: bool) -> Pieces:
-        if self._tables.full:
-            self._tables = _Tables()
-        tables = self._tables
+        if self._table.full:
+            self._table = _WordTable()
+        table = self._table
         # A line break separates words, so no word reaches over the border of two texts.
-        parts = self._parts.findall("\n".join(texts))
-        words = _looked_up(parts, tables.parts, lambda new: self._cut_parts(new, tables))
-        pieces, starts = _laid_out(words, tables.parts, texts, offsets=offsets)
-        return Pieces(
-            ids=np.ascontiguousarray(pieces[:, 0]), starts=starts, offsets=pieces[:, 1:].copy() if offsets else None
-        )
+        found = cut_words("\n".join(texts), split_chinese=self.rules.split_chinese)
+        rows = np.empty(len(found.places), dtype=np.int64)
+        single = found.kinds == SIGN
+        with table.lock:
+            try:
+                rows[single] = self._rows_of_signs(found.codes[single], table)
+                rows[~single] = self._rows_of_words(found.words, table)
+                if new := table.index.take_new():
+                    table.add(new, *_stacked([self._cut(word) for word in new]))
+            except BaseException:  # an interruption: words may have rows without pieces
+                self._table = _WordTable()
+                raise
+        words = table.words[rows]
+        counts = words[:, 1]
+        pieces = ragged_arange(words[:, 0], counts)
+        borders = np.zeros(len(texts) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1, out=borders[1:])
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        starts = ends[np.searchsorted(found.places, borders)]
+        spans = None
+        if offsets:
+            shift = np.repeat(found.places, counts) - np.repeat(borders[:-1], np.diff(starts))
+            spans = table.spans[pieces] + shift[:, None].astype(np.int32)
+        return Pieces(ids=table.ids[pieces], starts=starts, offsets=spans)
 
-    def _cut_parts(self, parts: list[str], tables: _Tables) -> None:
-        """Cut parts of texts, white space or a word with at most one blank before it, and add them to the table."""
-        # Characters of plain ASCII keep their places, so that these parts can be looked up all at once in turn.
-        plain = [part for part in parts if part.isascii() and part.isprintable()]
-        texts = [part.lower() for part in plain] if self.rules.lowercase else plain
-        words = _looked_up(
-            ASCII_WORDS.findall("\n".join(texts)), tables.words, lambda new: self._cut_words(new, tables)
-        )
-        pieces, starts = _laid_out(words, tables.words, texts, offsets=True)
-        tables.parts.add(plain, np.diff(starts), pieces)
-        others = [part for part in parts if not (part.isascii() and part.isprintable())]
-        rows = [self._cut_unusual(part) for part in others]
-        tables.parts.add(others, *_stacked(rows))
+    def _rows_of_signs(self, codes: IntArray, table: _WordTable) -> IntArray:
+        """Return the rows of words of one character, by their code points."""
+        rows = table.signs[codes]
+        if len(rows) and rows.min() < 0:
+            for code in np.unique(codes[rows < 0]).tolist():
+                table.signs[code] = table.index[chr(code)]
+            rows = table.signs[codes]
+        return rows
 
-    def _cut_words(self, words: list[str], tables: _Tables) -> None:
-        """Cut words that hold nothing but letters and digits, or single signs, and add them to the table."""
-        tables.words.add(words, *_stacked([[] if word in (" ", "\n") else self._pieces(word) for word in words]))
+    def _rows_of_words(self, words: list[str], table: _WordTable) -> IntArray:
+        """Return the rows of words."""
+        return np.fromiter(map(table.index.__getitem__, words), dtype=np.int64, count=len(words))
 
-    def _cut_unusual(self, part: str) -> list[Piece]:
-        """Cut a part with other than plain ASCII characters."""
-        if part.isspace():
-            return []
-        blank = 1 if part[0] == " " else 0
+    def _cut(self, word: str) -> list[Piece]:
+        """Cut a word, or a single sign, as it stands in a text; begin and end count its characters."""
+        if word.isascii() and word.isalnum():
+            return self._pieces(word.lower() if self.rules.lowercase else word)
         return [
-            (token, blank + word.begins[begin], blank + word.ends[end - 1])
-            for word in basic_words(part[blank:], self.rules)
-            for token, begin, end in self._pieces(word.text)
+            (token, normalised.begins[begin], normalised.ends[end - 1])
+            for normalised in basic_words(word, self.rules)
+            for token, begin, end in self._pieces(normalised.text)
         ]
 
     def _pieces(self, word: str) -> list[Piece]:
@@ -172,87 +185,64 @@ class WordPieceModel:
             library.save(str(temporary))
 
 
-class _WordTable:
-    """The words met so far, each with its pieces.
+class _Index(dict[str, int]):
+    """The row of every word; one that is asked for the first time gets the next row and is remembered as new.
 
-    Rows are only ever added, and a word enters the index after its rows are in place, so that readers need no lock.
+    So a list of words is looked up in one pass, whether all of them are known or not.
     """
 
     def __init__(self) -> None:
-        self.index: dict[str, int] = {}
-        self.words: IntArray = np.zeros((1024, 3), dtype=np.int64)
-        """Of every word: the row of its first piece, the number of pieces, its characters."""
-        self.pieces: IntArray = np.zeros((1024, 3), dtype=np.int32)
-        """Of every piece: id, begin and end within the word."""
-        self.characters = 0
-        """Of all words together."""
-        self._piece_count = 0
-        self._word_count = 0
-        self._lock = threading.Lock()
+        super().__init__()
+        self._new: list[str] = []
+
+    def __missing__(self, word: str) -> int:
+        self._new.append(word)
+        row = self[word] = len(self)
+        return row
+
+    def take_new(self) -> list[str]:
+        """Return the words met for the first time since the last call, in the order of their rows."""
+        new, self._new = self._new, []
+        return new
+
+
+class _WordTable:
+    """The words met so far, each with its pieces; rows are only ever added."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        """Held from the giving of rows until their pieces are in place."""
+        self.index = _Index()
+        self.signs: IntArray = np.full(sys.maxunicode + 1, -1, dtype=np.int32)
+        """The row of every sign and Chinese character, by its code point; -1 for those not met yet."""
+        self.words: IntArray = np.zeros((1024, 2), dtype=np.int64)
+        """Of every word: the row of its first piece, the number of pieces."""
+        self.ids: IntArray = np.zeros(1024, dtype=np.int32)
+        """Of every piece."""
+        self.spans: IntArray = np.zeros((1024, 2), dtype=np.int32)
+        """Of every piece: begin and end within the word."""
+        self._characters = self._piece_count = self._word_count = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it has grown so large that a fresh one is better."""
+        return self._word_count > WORDS_KEPT or self._characters > CHARACTERS_KEPT
 
     def add(self, words: list[str], counts: IntArray, pieces: IntArray) -> None:
-        """Add words with their pieces; another thread may have added the same ones, which does no harm.
+        """Add the words of the next rows with their pieces.
 
         Args:
             words: W different words.
             counts: [W] how many pieces each has.
             pieces: [S, 3] those of all words, one after another: id, begin and end.
         """
-        lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
-        with self._lock:
-            # A word that is added twice has its rows twice, equal ones.
-            first = self._piece_count + np.cumsum(counts) - counts
-            count = self._word_count
-            self.words = _with_rows(self.words, count, np.stack([first, counts, lengths], axis=1))
-            self.pieces = _with_rows(self.pieces, self._piece_count, pieces)
-            self._piece_count += len(pieces)
-            self._word_count += len(words)
-            self.characters += int(lengths.sum())
-            self.index.update(zip(words, range(count, count + len(words)), strict=True))
-
-
-class _Tables:
-    """What a model remembers: parts of texts, and the plain words that these consist of."""
-
-    def __init__(self) -> None:
-        self.parts = _WordTable()
-        self.words = _WordTable()
-
-    @property
-    def full(self) -> bool:
-        """Whether they have grown so large that fresh ones are better."""
-        return len(self.parts.index) > WORDS_KEPT or self.parts.characters > CHARACTERS_KEPT
-
-
-def _looked_up(parts: list[str], table: _WordTable, cut: Callable[[list[str]], None]) -> IntArray:
-    """Return the row of every part in the table; `cut` adds those that are not there yet."""
-    index = table.index
-    found = list(map(index.get, parts))
-    if None in found:
-        cut(list(dict.fromkeys(part for part, row in zip(parts, found, strict=True) if row is None)))
-        return np.fromiter(map(index.__getitem__, parts), dtype=np.int64, count=len(parts))
-    return np.array(found, dtype=np.int64)
-
-
-def _laid_out(words: IntArray, table: _WordTable, texts: list[str], *, offsets: bool) -> tuple[IntArray, IntArray]:
-    """Lay the pieces of words out, the words being all the parts of the texts joined by line breaks.
-
-    Returns:
-        [S, 3] id, begin and end within its text (within its word, where offsets are not wanted), and [N+1] where each
-        text starts among them.
-    """
-    rows = table.words[words]
-    counts = rows[:, 1]
-    positions = np.cumsum(rows[:, 2]) - rows[:, 2]
-    pieces = table.pieces[ragged_arange(rows[:, 0], counts)]
-    borders = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1, out=borders[1:])
-    token_ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    starts = token_ends[np.searchsorted(positions, borders)]
-    if offsets:
-        shift = np.repeat(positions, counts) - np.repeat(borders[:-1], np.diff(starts))
-        pieces[:, 1:] += shift[:, None].astype(np.int32)
-    return pieces, starts
+        first = self._piece_count + np.cumsum(counts) - counts
+        self.words = _with_rows(self.words, self._word_count, np.stack([first, counts], axis=1))
+        self.ids = _with_rows(self.ids, self._piece_count, pieces[:, 0])
+        self.spans = _with_rows(self.spans, self._piece_count, pieces[:, 1:])
+        self._piece_count += len(pieces)
+        self._word_count += len(words)
+        self._characters += sum(map(len, words))
 
 
 def _stacked(rows: list[list[Piece]]) -> tuple[IntArray, IntArray]:
@@ -266,7 +256,7 @@ def _with_rows(table: IntArray, used: int, rows: IntArray) -> IntArray:
     """Return the table with rows written after the first `used`; doubled in size when they do not fit."""
     end = used + len(rows)
     if end > len(table):
-        larger = np.zeros((max(end, 2 * len(table)), 3), dtype=table.dtype)
+        larger = np.zeros((max(end, 2 * len(table)), *table.shape[1:]), dtype=table.dtype)
         larger[:used] = table[:used]
         table = larger
     table[used:end] = rows

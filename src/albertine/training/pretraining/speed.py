@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def measure_cost(
         costs = [_per_token(step, phase, clock) for phase in batches]
     copied = sum(one.numel() * one.element_size() for one in tried.parameters())
     memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory_bytes()
-    told = processes.gather([*costs, min(updates), float(memory - copied)])
+    told = processes.gather([*costs, statistics.median(updates), float(memory - copied)])
     slowest = [max(values) for values in zip(*told, strict=True)]
     return StepCost(
         seconds_per_token=tuple(slowest[: len(costs)]),
@@ -110,9 +111,9 @@ def _per_token(
     costs: list[float] = []
     begun = clock()
     while len(costs) < _LEAST_RUNS or clock() - begun < _SECONDS_EACH:
-        batch = batches[len(costs) % len(batches)]
+        batch = batches[(len(costs) + 1) % len(batches)]
         costs.append(step(batch) / batch.token_count)
-    return sorted(costs)[len(costs) // 2]
+    return statistics.median(costs)
 
 
 def _wait(device: torch.device) -> None:
