@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "albertine"
 RANKS = [
     {"errors"},
     {"records", "settings", "registry", "files"},
-    {"catalogue"},
+    {"catalogue", "progress"},
     {"evaluation"},
     {"data"},
     {"tokenization"},

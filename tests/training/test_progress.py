@@ -8,7 +8,8 @@ import io
 import pytest
 from rich.console import Console
 
-from albertine.training.progress import ProgressBar, TrainingProgress
+from albertine.progress import ProgressBar
+from albertine.training.progress import TrainingProgress
 
 
 def at(step: int) -> TrainingProgress:

@@ -12,10 +12,11 @@ from albertine.comparison.results import RunResult
 from albertine.comparison.workspace import Workspace
 from albertine.data.samples import Splits
 from albertine.files import atomic_folder
+from albertine.progress import ProgressBar
 from albertine.tokenization.learn import learn_vocabulary
 from albertine.training.candidates import tokenizer_fingerprint
 from albertine.training.interrupts import Interrupts
-from albertine.training.progress import ProgressBar, ProgressCallback
+from albertine.training.progress import ProgressCallback
 
 __all__ = ["run_all", "set_up"]
 

@@ -13,6 +13,7 @@ from albertine.data.samples import Splits, load_splits
 from albertine.data.split_files import find_split_files
 from albertine.errors import ConfigError
 from albertine.inference.model import Model, load
+from albertine.progress import ProgressBar
 from albertine.settings import language
 from albertine.tasks.task import Task
 from albertine.tokenization.tokenizer import Tokenizer
@@ -32,7 +33,7 @@ from albertine.training.manifest import (
     make_manifest,
     read_measurements,
 )
-from albertine.training.progress import ProgressBar, ProgressCallback
+from albertine.training.progress import ProgressCallback
 
 __all__ = ["TrainingOutcome", "evaluate", "find_task", "finetune", "train"]
 

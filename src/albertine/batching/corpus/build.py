@@ -14,7 +14,7 @@ from albertine.batching.corpus.assembly import Assembly, assemble
 from albertine.batching.corpus.choices import CorpusChoices
 from albertine.batching.corpus.documents import DocumentTotals, make_documents
 from albertine.batching.corpus.plan import Plan, check_disk, settle_plan
-from albertine.batching.corpus.progress import CorpusProgress, CorpusProgressBar, CorpusProgressCallback
+from albertine.batching.corpus.progress import CorpusProgress, CorpusProgressCallback
 from albertine.batching.corpus.reading import LONGEST_DOCUMENT
 from albertine.batching.corpus.report import STAGES, CorpusReport, SplitSize, StageCount
 from albertine.batching.corpus.selection import HELD_OUT, TRAIN, Selection, select
@@ -31,6 +31,7 @@ from albertine.data.corpus import corpus_files
 from albertine.errors import ConfigError, DataError
 from albertine.evaluation.timing import peak_memory_bytes
 from albertine.files import sha256
+from albertine.progress import ProgressBar
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["build_corpus"]
@@ -88,7 +89,7 @@ def build_corpus(
         space.finish()
         _logger.info("this corpus is finished already: %s", out)
         return CorpusReport.load(Path(out))
-    bar = CorpusProgressBar() if progress is None else None
+    bar = ProgressBar(doing="building the corpus") if progress is None else None
     try:
         with space.locked():
             if not resume:

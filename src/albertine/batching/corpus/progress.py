@@ -1,20 +1,13 @@
-"""How a corpus build goes, for the person waiting: a bar on a terminal, a line now and then elsewhere."""
+"""Where a corpus build stands, as it is told while it runs."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from albertine.progress import time_left
 
-__all__ = ["CorpusProgress", "CorpusProgressBar", "CorpusProgressCallback"]
-
-logger = logging.getLogger("albertine")
-
-SECONDS_BETWEEN_LINES = 30.0
+__all__ = ["CorpusProgress", "CorpusProgressCallback"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,45 +32,8 @@ class CorpusProgress:
         """Put it on one line."""
         parts = [self.stage, f"{self.documents:,} documents", f"{self.tokens:,} tokens"]
         if self.seconds_left is not None:
-            minutes, seconds = divmod(round(self.seconds_left), 60)
-            parts.append(f"{minutes}:{seconds:02d} left")
+            parts.append(time_left(self.seconds_left))
         return " · ".join(parts)
 
 
 CorpusProgressCallback = Callable[[CorpusProgress], None]
-
-
-class CorpusProgressBar:
-    """The progress callback of the command line: a bar on stderr, or a line every 30 seconds.
-
-    Args:
-        console: where to draw; None for stderr.
-        clock: seconds, monotonic.
-    """
-
-    def __init__(self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console or Console(stderr=True)
-        self._clock = clock
-        self._said_at = clock()
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-
-    def __call__(self, progress: CorpusProgress) -> None:
-        """Show where the build stands."""
-        if not self._console.is_terminal:
-            if self._clock() - self._said_at >= SECONDS_BETWEEN_LINES:
-                self._said_at = self._clock()
-                logger.info("building the corpus: %3.0f %% · %s", 100 * progress.fraction, progress.describe())
-            return
-        if self._bar is None:
-            columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=1.0)
-            self._bar.start()
-        self._bar.update(self._task, completed=progress.fraction, description=progress.describe())
-
-    def close(self) -> None:
-        """Take the bar off the terminal."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None

@@ -23,6 +23,7 @@ from albertine.checkpoints.writing import save_state
 from albertine.errors import ConfigError, FailureError
 from albertine.inference.precision import Precision, choose_precision
 from albertine.models.config import count_parameters
+from albertine.progress import ProgressBar
 from albertine.settings import language
 from albertine.tasks.pretraining import part_weights, pretraining_loss
 from albertine.training.candidates import Candidate, find_candidate
@@ -47,7 +48,7 @@ from albertine.training.pretraining.plan import PretrainingPlan, budget_tokens, 
 from albertine.training.pretraining.preparing import saved_state
 from albertine.training.pretraining.setup import Setup, make_plan, open_setup, run_inputs
 from albertine.training.processes import SINGLE, Processes, open_processes
-from albertine.training.progress import ProgressBar, ProgressCallback
+from albertine.training.progress import ProgressCallback
 from albertine.training.result import TrainingResult
 from albertine.training.schedule import Budget
 from albertine.training.watchdog import Watchdog
