@@ -134,20 +134,11 @@ def learn_by_loop(
         task_config=task_config,
         precision=config.precision,
     )
-    measurements = Measurements(
+    measurements = Measurements.of_run(
+        result,
         main_metric=task_config.main_metric or task.main_metric,
         learning_rate=rate,
-        precision=result.precision,
         device=str(device),
-        steps=result.steps,
-        best_step=result.best_step,
-        examples=result.examples,
-        tokens=result.tokens,
-        training_seconds=round(result.seconds, 3),
-        evaluation_seconds=round(result.evaluation_seconds, 3),
-        tokens_per_second=round(result.tokens_per_second, 1),
-        skipped_steps=result.skipped_steps,
-        stopped_early=result.stopped_early,
         truncated=len(encoded.truncated),
     )
     return Learnt(model=model, measurements=measurements, curve=result.curve)

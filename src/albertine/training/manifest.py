@@ -17,6 +17,7 @@ from pathlib import Path
 import albertine
 from albertine.errors import CheckpointError, ConfigError
 from albertine.training.checkpointing import check_identity
+from albertine.training.result import TrainingResult
 
 __all__ = [
     "MANIFEST_SCHEMA",
@@ -78,6 +79,36 @@ class Measurements:
     stopped_early: bool = False
     truncated: int = 0
     """Training texts that were cut to the maximum length."""
+
+    @classmethod
+    def of_run(
+        cls,
+        result: TrainingResult,
+        *,
+        main_metric: str,
+        learning_rate: float,
+        device: str,
+        dev_metrics: dict[str, float] | None = None,
+        truncated: int = 0,
+    ) -> Measurements:
+        """Take what a run of the loop took, beside what it does not know."""
+        return cls(
+            main_metric=main_metric,
+            dev_metrics=dev_metrics or {},
+            learning_rate=learning_rate,
+            precision=result.precision,
+            device=device,
+            steps=result.steps,
+            best_step=result.best_step,
+            examples=result.examples,
+            tokens=result.tokens,
+            training_seconds=round(result.seconds, 3),
+            evaluation_seconds=round(result.evaluation_seconds, 3),
+            tokens_per_second=round(result.tokens_per_second, 1),
+            skipped_steps=result.skipped_steps,
+            stopped_early=result.stopped_early,
+            truncated=truncated,
+        )
 
 
 def make_manifest(

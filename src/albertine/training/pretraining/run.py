@@ -327,21 +327,12 @@ def _saved(
 ) -> Measurements:
     """Measure the kept weights and write the encoder's folder."""
     held_out = measure_held_out(setup.module, setup.held_out_batches(plan.size), result.precision)
-    measured = Measurements(
+    measured = Measurements.of_run(
+        result,
         main_metric=_main_metric(setup.config),
         dev_metrics=held_out.values(),
         learning_rate=plan.learning_rate,
-        precision=result.precision,
         device=plan.device,
-        steps=result.steps,
-        best_step=result.best_step,
-        examples=result.examples,
-        tokens=result.tokens,
-        training_seconds=round(result.seconds, 3),
-        evaluation_seconds=round(result.evaluation_seconds, 3),
-        tokens_per_second=round(result.tokens_per_second, 1),
-        skipped_steps=result.skipped_steps,
-        stopped_early=result.stopped_early,
     )
     state = saved_state(setup.module, setup.start)
     count = count_parameters(state.config)
