@@ -13,12 +13,13 @@ import albertine as al
 from albertine.batching.corpus.choices import CorpusChoices
 from albertine.cli.main import main
 from albertine.data.cleaning import CleaningChoices
+from albertine.progress import ProgressBar
 from albertine.tokenization.normalization import Rules
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.tokenization.wordpiece import SPECIAL_TOKENS, WordPieceModel
 from albertine.training.log import read_log
 from albertine.training.pretraining import speed
-from albertine.training.progress import ProgressBar, TrainingProgress
+from albertine.training.progress import TrainingProgress
 
 PEOPLE, DOINGS = ("keeper", "sailor", "miller", "farmer"), ("waits", "sleeps", "sings", "walks")
 SHORT = ("--lengths", "32", "--tokens-per-step", "256", "--precision", "fp32", "--evaluations", "2")
