@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 # Every public name and the module it lives in (with the name it has there, where that differs).
 # Imported when first used, so that `import albertine` costs nothing.
@@ -28,6 +28,9 @@ _PLACES = {
     "Encoder": "albertine.models.encoder",
     "EncoderConfig": "albertine.models.config",
     "Example": "albertine.records",
+    "Hit": "albertine.inference.search",
+    "Index": "albertine.inference.search",
+    "Methods": "albertine.training.methods.choices",
     "Model": "albertine.inference.model",
     "Prediction": "albertine.records",
     "PretrainingConfig": "albertine.training.pretraining.choices",
@@ -46,11 +49,14 @@ _PLACES = {
     "encode": "albertine.inference.vectors",
     "evaluate": "albertine.training.run",
     "finetune": "albertine.training.run",
+    "index": "albertine.inference.search",
+    "index_files": "albertine.inference.search",
     "info": "albertine.inference.info",
     "learn_vocab": "albertine.tokenization.learn",
     "load": "albertine.inference.model",
     "load_encoder": "albertine.checkpoints.load",
     "VectorModel": "albertine.inference.vectors",
+    "load_index": "albertine.inference.search",
     "load_pretraining": "albertine.checkpoints.load",
     "load_tokenizer": "albertine.tokenization.tokenizer",
     "load_vectors": "albertine.inference.vectors",
@@ -58,7 +64,9 @@ _PLACES = {
     "predict": "albertine.inference.model",
     "pretrain": "albertine.training.pretraining.run",
     "pretraining_defaults": "albertine.training.pretraining.choices",
+    "repeat": "albertine.training.run",
     "save_encoder": "albertine.checkpoints.writing",
+    "search": "albertine.inference.searching",
     "verify": "albertine.checkpoints.verify",
 }
 

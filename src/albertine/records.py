@@ -5,9 +5,10 @@ Shapes: N texts, B rows, T positions of a padded row, S tokens of a packed batch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,40 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Batch", "Encoded", "Example", "IntArray", "Prediction", "Span", "Tokens"]
+__all__ = [
+    "Batch",
+    "Encoded",
+    "EncodedExamples",
+    "Example",
+    "IntArray",
+    "Prediction",
+    "Span",
+    "Target",
+    "Tokens",
+    "example_from_dict",
+    "example_to_dict",
+]
 
 IntArray = npt.NDArray[np.integer]
+
+_NONE = np.zeros(0, dtype=np.int64)
+
+Target = npt.NDArray[np.integer] | npt.NDArray[np.float32]
+"""What is to be predicted for one encoded text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A labelled piece of a text."""
+
+    start: int
+    """First character."""
+    end: int
+    """One past the last character."""
+    label: str
+    score: float = 1.0
+    """Its probability; 1 where a person said so."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +62,31 @@ class Example:
     """The second text of a pair."""
     label: str | None = None
     """The label as written in the file; None where the row has none."""
+    labels: tuple[str, ...] | None = None
+    """Every label that applies, none of them maybe; None where the row does not say."""
+    value: float | None = None
+    """The number to be predicted; None where the row has none."""
+    spans: tuple[Span, ...] | None = None
+    """Labelled pieces of the text, by their place in it; in question answering the acceptable answers, pieces of
+    `text_pair`, none where there is no answer. None where the row does not say."""
+    target: str | None = None
+    """The text to be written; None where the row has none."""
+    identifier: str = ""
+    """The name of the row in the file, where it has one."""
+    group: str = ""
+    """What the row belongs to (the article of a question's context), where the file says so: rows of one group never
+    fall on two sides of a split."""
     file: str = ""
     """The file it was read from."""
     line: int = 0
     """The line it starts on, counted from 1; 0 where it came from memory."""
+
+    @property
+    def where(self) -> str | None:
+        """File and line, as messages name them; None where it came from memory."""
+        if not self.file:
+            return None
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +102,7 @@ class Tokens:
     offsets: IntArray | None = None
     """[S, 2] int32 character ranges into the text the token came from (the second text where the type is 1);
     (0, 0) for special tokens. None where they were not asked for."""
-    truncated: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    truncated: IntArray = field(default_factory=lambda: _NONE)
     """Indices of the texts that were cut to the maximum length."""
 
     def __len__(self) -> int:
@@ -68,6 +121,7 @@ class Tokens:
                 input_ids=self.ids[part],
                 token_type_ids=self.token_type_ids[part],
                 offsets=None if self.offsets is None else self.offsets[part],
+                example=index,
             )
 
 
@@ -81,13 +135,66 @@ class Encoded:
     """[T] uint8."""
     offsets: IntArray | None = None
     """[T, 2] character ranges, as in `Tokens`."""
-    label: int | None = None
-    """The index of the label, for tasks with one label a text."""
+    target: Target | None = None
+    """What is to be predicted; the targets of a batch stand one after another along their first axis. [1] for the
+    index of a text's label, [T] for one a token, [1, 2] for the two ends of an answer, …"""
     example: int = 0
     """The index of the example it came from, so that windows find back together."""
+    owned: npt.NDArray[np.bool_] | None = None
+    """[T] in a window of a long text: the tokens that no other window has more context for, each in one window. None
+    where the text is whole."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExamples(Sequence[Encoded]):
+    """The encoded texts of N examples, in their order: one an example, or several windows of a long one."""
+
+    items: tuple[Encoded, ...]
+    """`items[i].example` is the index of the example that item i came from."""
+    starts: IntArray
+    """[N+1]: the items of example i are `starts[i]:starts[i+1]`."""
+    truncated: IntArray
+    """Indices of the examples of which something was cut off."""
+
+    @classmethod
+    def one_each(cls, items: Sequence[Encoded], *, truncated: IntArray | None = None) -> EncodedExamples:
+        """Gather items of which every one is an example."""
+        return cls(tuple(items), np.arange(len(items) + 1), _NONE if truncated is None else truncated)
+
+    @classmethod
+    def windows(cls, items: Sequence[Encoded], examples: int, *, truncated: IntArray | None = None) -> EncodedExamples:
+        """Gather items by `Encoded.example`, in the order of which they come; no example is without one."""
+        owners = np.fromiter((one.example for one in items), dtype=np.int64, count=len(items))
+        starts = np.searchsorted(owners, np.arange(examples + 1))
+        assert (np.diff(owners) >= 0).all(), "items stand in the order of their examples"
+        assert (np.diff(starts) > 0).all(), "every example has an item"
+        return cls(tuple(items), starts, _NONE if truncated is None else truncated)
+
+    @property
+    def examples(self) -> int:
+        """How many examples there are."""
+        return len(self.starts) - 1
+
+    def of_example(self, index: int) -> tuple[Encoded, ...]:
+        """Return the items of an example."""
+        return self.items[self.starts[index] : self.starts[index + 1]]
+
+    def __len__(self) -> int:
+        """Count the items."""
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Encoded, ...]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | tuple[Encoded, ...]:
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[Encoded]:
+        return iter(self.items)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +212,22 @@ class Batch:
     position_ids: torch.Tensor | None = None
     """As `input_ids`; None for 0, 1, 2, … within every text."""
     labels: torch.Tensor | None = None
-    """[N] int64 label indices, where the task has one label a text."""
+    """The targets of all texts, one after another along the first axis; None where a text has none."""
+    label_starts: torch.Tensor | None = None
+    """[N+1] int64: those of text i are `label_starts[i]:label_starts[i+1]`."""
+    groups: torch.Tensor | None = None
+    """[N] int64: which example a text is a window of, counted within the batch; None where each is one of its own."""
 
     def __len__(self) -> int:
         """Count the texts."""
         if self.sequence_starts is not None:
             return self.sequence_starts.shape[0] - 1
         return self.input_ids.shape[0]
+
+    @property
+    def example_count(self) -> int:
+        """Examples in it: the texts, where none of them is a window of a longer one."""
+        return len(self) if self.groups is None else int(self.groups.max()) + 1
 
     @property
     def token_count(self) -> int:
@@ -131,31 +247,40 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A piece of the input text with a label."""
-
-    start: int
-    """First character."""
-    end: int
-    """One past the last character."""
-    label: str
-    score: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """What a model says of one input."""
 
     label: str | None = None
     """The most probable label; None for tasks without one."""
+    labels: tuple[str, ...] | None = None
+    """Every label that applies, for tasks with any number of them."""
+    value: float | None = None
+    """The predicted number, for tasks with one."""
+    text: str | None = None
+    """The text that was written, for tasks that write."""
     score: float | None = None
-    """Its probability."""
+    """The probability of the label, the answer or the text."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """The probability of every label."""
     spans: tuple[Span, ...] = ()
-    """Labelled pieces of the input text."""
+    """Labelled pieces of the input text; in question answering the best answers, the best one first."""
     abstained: bool = False
     """True where the model was asked to keep silent below a threshold, and did."""
     depth: int | None = None
     """Passes through the encoder's stack that the answer took; None where there is no stack."""
+
+
+def example_to_dict(example: Example) -> dict[str, object]:
+    """Return what an example holds, ready for JSON; what it does not have is absent."""
+    values = dataclasses.asdict(example)
+    return {name: value for name, value in values.items() if name == "text" or value not in (None, "")}
+
+
+def example_from_dict(values: Mapping[str, object]) -> Example:
+    """Take up what `example_to_dict` gave, or what JSON gives back of it."""
+    read = dict(values)
+    if read.get("labels") is not None:
+        read["labels"] = tuple(cast("list[str]", read["labels"]))
+    if read.get("spans") is not None:
+        read["spans"] = tuple(Span(**one) for one in cast("list[dict[str, object]]", read["spans"]))  # type: ignore[arg-type]
+    return Example(**read)  # type: ignore[arg-type]  # the types of `example_to_dict`

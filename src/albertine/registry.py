@@ -26,6 +26,7 @@ class Registry:
     def __init__(self, kind: str, *, group: str, builtin: dict[str, str]) -> None:
         self.kind = kind
         self.group = group
+        self.builtin = tuple(sorted(builtin))
         self._places = dict(builtin)
         self._plugins_read = False
 
@@ -69,7 +70,13 @@ class Registry:
 tasks = Registry(
     "task",
     group="albertine.tasks",
-    builtin={"text-classification": "albertine.tasks.text_classification:TASK"},
+    builtin={
+        "question-answering": "albertine.tasks.question_answering:TASK",
+        "sentence-similarity": "albertine.tasks.sentence_similarity:TASK",
+        "seq2seq": "albertine.tasks.seq2seq:TASK",
+        "text-classification": "albertine.tasks.text_classification:TASK",
+        "token-classification": "albertine.tasks.token_classification:TASK",
+    },
 )
 
 baselines = Registry(

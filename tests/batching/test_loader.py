@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from albertine.batching.loader import TrainingBatches
 from albertine.errors import ConfigError, DataError
-from albertine.records import Encoded
+from albertine.records import Encoded, EncodedExamples
 
 
-def texts(lengths: list[int]) -> list[Encoded]:
-    return [
-        Encoded(input_ids=np.full(length, index, dtype=np.int32), token_type_ids=np.zeros(length, dtype=np.uint8))
-        for index, length in enumerate(lengths)
-    ]
+def texts(lengths: list[int]) -> EncodedExamples:
+    return EncodedExamples.one_each(
+        [
+            Encoded(input_ids=np.full(length, index, dtype=np.int32), token_type_ids=np.zeros(length, dtype=np.uint8))
+            for index, length in enumerate(lengths)
+        ]
+    )
 
 
 def row(batches: TrainingBatches, steps: int) -> list[int]:
@@ -91,7 +93,7 @@ def test_batch_returns_the_texts_of_the_indices() -> None:
 
 def test_no_texts_are_refused() -> None:
     with pytest.raises(DataError, match="no texts to train on"):
-        TrainingBatches([], batch_size=3, seed=0)
+        TrainingBatches(texts([]), batch_size=3, seed=0)
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"seed": -1}, {"window": 0}])
@@ -103,3 +105,15 @@ def test_values_out_of_range_are_refused_by_name(wrong: dict[str, int]) -> None:
 def test_a_negative_step_is_refused() -> None:
     with pytest.raises(ConfigError, match="step"):
         TrainingBatches(texts([3, 4]), batch_size=2, seed=0).batch_indices(-1)
+
+
+def test_all_windows_of_a_long_text_come_in_one_batch() -> None:
+    items = [
+        Encoded(input_ids=np.full(5, owner), token_type_ids=np.zeros(5, dtype=np.uint8), example=owner)
+        for owner in (0, 1, 1, 1, 2, 3, 3)
+    ]
+    batches = TrainingBatches(EncodedExamples.windows(items, 4), batch_size=2, seed=3)
+    assert len(batches) == 4
+    found = [sorted(one.example for one in batches.batch(step)) for step in range(2)]
+    assert sorted(found[0] + found[1]) == [0, 1, 1, 1, 2, 3, 3]
+    assert not set(found[0]) & set(found[1])

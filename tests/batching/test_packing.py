@@ -16,7 +16,11 @@ from albertine.records import Encoded
 def text(*ids: int, label: int | None = None, second: int = 0) -> Encoded:
     types = np.zeros(len(ids), dtype=np.uint8)
     types[len(ids) - second :] = 1
-    return Encoded(input_ids=np.array(ids, dtype=np.int32), token_type_ids=types, label=label)
+    return Encoded(
+        input_ids=np.array(ids, dtype=np.int32),
+        token_type_ids=types,
+        target=None if label is None else np.array([label]),
+    )
 
 
 def test_a_packed_batch_lays_texts_one_after_another() -> None:

@@ -137,8 +137,7 @@ def test_a_text_of_a_hundred_thousand_characters_is_answered(
     assert main(["predict", str(folder), str(long), "--json"]) == 0
     captured = capsys.readouterr()
     assert len(json.loads(captured.out)["text"]) == 100_000
-    if kind == "encoder_model":
-        assert "1 of 1 texts" in captured.err
+    assert captured.err == ""  # nothing is cut, long texts are read in windows
 
 
 def test_a_truncated_weights_file_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ def test_compare_prints_one_document_and_repeats_nothing(
     command = ["compare", str(data), "--encoders", "none", "--baselines", "bag-of-words", "--out", str(out), "--json"]
     assert main(command) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["recommended"] == "bag-of-words"
     manifest = json.loads((out / document["candidates"][0]["runs"][0]["folder"] / "manifest.json").read_text("utf-8"))
     assert manifest["command"] == document["command"]

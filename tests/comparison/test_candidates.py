@@ -1,17 +1,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from albertine.catalogue import catalogue
+from albertine.catalogue import Catalogue, catalogue
 from albertine.checkpoints.huggingface import config_to_json
-from albertine.comparison.candidates import DEFAULT_BASELINES, DEFAULT_ENCODERS, contestants
-from albertine.errors import CheckpointError
+from albertine.comparison.candidates import DEFAULT_ENCODERS, Contestant
+from albertine.comparison.candidates import contestants as look_up
+from albertine.errors import CheckpointError, ConfigError
 from albertine.models.config import EncoderConfig, count_parameters, flops_per_token
 
 ENGLISH = catalogue("en")
+
+BASELINES = ("bag-of-words", "word-vectors", "bilstm")
+
+
+def contestants(
+    encoders: Sequence[str | Path] | None,
+    baselines: Sequence[str] | None,
+    texts: Catalogue,
+    possible: Sequence[str] = BASELINES,
+) -> tuple[Contestant, ...]:
+    return look_up(encoders, baselines, texts, possible=possible)
 
 
 def encoder_folder(place: Path, name: str) -> Path:
@@ -24,8 +37,8 @@ def encoder_folder(place: Path, name: str) -> Path:
 
 def test_without_names_the_default_pair_and_all_baselines_take_part() -> None:
     found = contestants(None, None, ENGLISH)
-    assert [one.source for one in found] == [*DEFAULT_ENCODERS, *DEFAULT_BASELINES]
-    assert [one.info.kind for one in found] == ["bert", "albert", *DEFAULT_BASELINES]
+    assert [one.source for one in found] == [*DEFAULT_ENCODERS, *BASELINES]
+    assert [one.info.kind for one in found] == ["bert", "albert", *BASELINES]
     assert [one.learns_vocabulary for one in found] == [True, True, False, True, True]
 
 
@@ -72,3 +85,9 @@ def test_a_folder_without_a_readable_configuration_is_refused(tmp_path: Path) ->
     (tmp_path / "empty" / "config.json").write_text('{"model_type":', encoding="utf-8")
     with pytest.raises(CheckpointError, match="not valid JSON"):
         contestants([tmp_path / "empty"], [], ENGLISH)
+
+
+def test_a_baseline_that_cannot_do_the_task_is_refused_and_not_taken_by_itself() -> None:
+    assert [one.source for one in contestants([], None, ENGLISH, possible=["bilstm"])] == ["bilstm"]
+    with pytest.raises(ConfigError, match="cannot do the task"):
+        contestants([], ["bag-of-words"], ENGLISH, possible=["bilstm"])

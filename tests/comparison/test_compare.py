@@ -104,7 +104,7 @@ def test_every_run_is_measured_and_the_solver_runs_once(finished: ComparisonRepo
     }
     for one in runs(finished):
         assert one.failed is None
-        assert len(one.predicted) == len(one.confidence) == finished.data.test
+        assert len(one.evidence) == finished.data.test
         assert one.training is not None
         assert one.prediction is not None
         assert one.training.peak_memory_bytes > 0
@@ -131,7 +131,7 @@ def test_what_a_candidate_is_shows_in_its_numbers(finished: ComparisonReport) ->
 def test_all_get_the_same_budget_and_the_same_test_texts(finished: ComparisonReport) -> None:
     trained = [one for one in finished.candidates if one.kind != "bag-of-words"]
     assert {run.training.examples for one in trained for run in one.runs if run.training} == {3 * finished.data.train}
-    assert {len(run.predicted) for run in runs(finished)} == {len(finished.data.test_labels)}
+    assert {len(run.evidence) for run in runs(finished)} == {finished.data.test}
     assert "17" in finished.budget
 
 
@@ -190,7 +190,7 @@ def test_only_what_is_missing_is_done_again(folder: Path, finished: ComparisonRe
     now = stamps(folder / "out", "measure.json")
     assert set(now) - set(measured) == {"jobs/tiny-albert-seed1/measure.json"}
     assert {name: now[name] for name in measured} == measured
-    assert [run.predicted for run in runs(again)] == [run.predicted for run in runs(finished)]
+    assert [run.evidence for run in runs(again)] == [run.evidence for run in runs(finished)]
 
 
 def test_a_broken_candidate_is_a_failed_run_and_the_others_stay(folder: Path, finished: ComparisonReport) -> None:
@@ -204,7 +204,7 @@ def test_a_broken_candidate_is_a_failed_run_and_the_others_stay(folder: Path, fi
         assert "model.safetensors" in one.failed
     assert report.recommended == finished.recommended
     for one in finished.candidates:
-        assert [run.predicted for run in candidate(report, one.name).runs] == [run.predicted for run in one.runs]
+        assert [run.evidence for run in candidate(report, one.name).runs] == [run.evidence for run in one.runs]
 
 
 def test_when_every_run_fails_the_report_is_written_and_the_reason_told(folder: Path) -> None:

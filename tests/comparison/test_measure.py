@@ -12,7 +12,8 @@ from albertine.inference.model import Model
 from albertine.models.bag_of_words import BagOfWords
 from albertine.models.ngrams import BagOfWordsConfig
 from albertine.records import Example
-from albertine.tasks.task import Task, TaskConfig
+from albertine.tasks.config import TaskConfig
+from albertine.tasks.task import Task
 
 TEXTS = ["good food", "bad food", "lovely phone", "awful phone"]
 EXAMPLES = [Example(text=TEXTS[index % 4], label="ab"[index % 2]) for index in range(13)]
@@ -53,7 +54,7 @@ def test_throughput_counts_every_pass_over_the_texts(model: Model, tmp_path: Pat
 
 def test_the_answers_are_the_models_own(model: Model, tmp_path: Path) -> None:
     found = measure(model, EXAMPLES, tmp_path)
-    assert found.probabilities.argmax(axis=1).tolist() == [index % 2 for index in range(13)]
+    assert [int(one.argmax()) for one in found.answers] == [index % 2 for index in range(13)]
     assert found.flops_per_token is None
     assert found.cost.tokens_per_second == 0.0
     assert found.cost.peak_memory_bytes > 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from dataclasses import replace
@@ -33,6 +34,7 @@ from albertine.comparison.results import (
 from albertine.comparison.summary import CandidateInfo, summarise
 from albertine.comparison.table import wrapped
 from albertine.errors import DataError
+from albertine.evaluation.metrics import classification_rankings
 
 CATEGORIES = ("书籍", "平板", "手机", "水果", "洗发水", "热水器", "蒙牛", "衣服", "计算机", "酒店")
 VOID = {"meta", "br", "img", "input", "hr", "link"}
@@ -83,8 +85,7 @@ def some_run(name: str, seed: int, gold: npt.NDArray[np.int64], classes: int) ->
         candidate=name,
         seed=seed,
         folder=f"{name}/{seed}",
-        predicted=tuple(predicted.tolist()),
-        confidence=(0.5,) * len(gold),
+        evidence=tuple((float(one), float(other), 0.5) for one, other in zip(gold, predicted, strict=True)),
         metrics={"accuracy": float((gold == predicted).mean()), "macro_f1": 0.8, "ece": 0.05},
         dev_metric=0.86,
         curve=()
@@ -138,7 +139,6 @@ def some_report(
         test=items,
         labels=labels,
         label_counts={label: 13 * (place + 3) for place, label in enumerate(labels)},
-        test_labels=tuple(gold.tolist()),
         notes=("17 duplicates were removed.",),
     )
     runs = [
@@ -149,7 +149,13 @@ def some_report(
         for seed in range(seeds)
     ]
     infos = [CandidateInfo(name=name, kind=kind, description=f"what {name} is") for name, kind in names.items()]
-    candidates = summarise(runs, candidates=infos, data=data, main_metric="accuracy", resamples=200, permutations=99)
+    candidates = summarise(
+        runs,
+        candidates=infos,
+        metric=classification_rankings(len(labels))["accuracy"],
+        resamples=200,
+        permutations=99,
+    )
     texts = catalogue("zh" if language == "zh" else "en")
     advice = recommend(candidates, main_metric="accuracy", test_items=items, texts=texts)
     return ComparisonReport(
@@ -158,6 +164,7 @@ def some_report(
         task="text-classification",
         main_metric="accuracy",
         greater_is_better=True,
+        evidence_columns=("gold_label", "predicted_label", "confidence"),
         data=data,
         candidates=candidates,
         recommended=advice.name,
@@ -261,7 +268,7 @@ def test_the_page_is_in_the_language_of_the_report(language: str, tag: str, tmp_
     assert page.of("html") == [{"lang": tag}]
     assert page.texts_in("h2") == [
         catalogue("zh" if language == "zh" else "en")(f"section.{name}")
-        for name in ("recommendation", "numbers", "cost", "curves", "confusion", "data", "method")
+        for name in ("recommendation", "numbers", "cost", "curves", "reliability", "confusion", "data", "method")
     ]
 
 
@@ -280,8 +287,8 @@ def test_tables_and_charts_can_be_read_without_seeing_them(tmp_path: Path) -> No
         assert attributes.get("aria-hidden") == "true" or attributes.get("role") == "img"
     charts = [str(attributes["aria-labelledby"]).split() for attributes in page.of("svg") if "role" in attributes]
     identifiers = {attributes.get("id") for _, attributes in page.tags}
-    # Two of quality against cost, and learning curves of the two candidates that have some.
-    assert len(charts) == 4
+    # Two of quality against cost, learning curves of the two candidates that have some, and the three's reliability.
+    assert len(charts) == 2 + 2 + 3
     assert all(name in identifiers for pair in charts for name in pair)
 
 
@@ -291,9 +298,9 @@ def test_charts_hold_names_as_text_and_a_line_a_seed(tmp_path: Path) -> None:
     labels = page.texts_in("text")
     assert all(labels.count(candidate.name) == 2 for candidate in report.candidates)
     paths = [str(attributes.get("class")) for attributes in page.of("path")]
-    # Two candidates, quality and loss, three seeds each, and their mean.
+    # Two candidates, quality and loss, three seeds each, and their mean; a line of reliability for each of the three.
     assert sum(name.startswith("seed") for name in paths) == 2 * 2 * 3
-    assert sum(name.startswith("mean") for name in paths) == 2 * 2
+    assert sum(name.startswith("mean") for name in paths) == 2 * 2 + 3
 
 
 def test_every_number_drawn_is_finite(tmp_path: Path) -> None:
@@ -319,10 +326,11 @@ def test_confusion_matrices_add_up_over_the_seeds(tmp_path: Path) -> None:
     _, page = page_of(report, tmp_path)
     cells = [attributes for attributes in page.of("td") if attributes.get("class") in {"right", "right dark"}]
     assert len(cells) == len(report.candidates) * len(CATEGORIES)
-    gold = np.array(report.data.test_labels)
     best = report.candidates[0]
-    hits = sum(int(((np.array(run.predicted) == 0) & (gold == 0)).sum()) for run in best.runs)
-    assert cells[0]["title"] == f"真实 书籍，预测 书籍：{hits} / {int((gold == 0).sum()) * 3}"
+    evidence = np.concatenate([np.array(run.evidence) for run in best.runs])
+    gold = evidence[:, 0]
+    hits = int(((evidence[:, 1] == 0) & (gold == 0)).sum())
+    assert cells[0]["title"] == f"真实 书籍，预测 书籍：{hits} / {int((gold == 0).sum())}"
 
 
 def test_many_labels_get_a_list_of_confusions_instead_of_a_matrix(tmp_path: Path) -> None:
@@ -347,7 +355,7 @@ def test_failed_runs_are_listed_with_their_reason(tmp_path: Path) -> None:
 def test_the_json_document_is_compact_where_it_is_only_numbers() -> None:
     report = some_report(items=399)
     text = report_json(report)
-    assert json.loads(text)["schema_version"] == 1
+    assert json.loads(text)["schema_version"] == 2
     assert len(text.splitlines()) < 1500
     tricky = replace(report, title="[\n1,\n2\n]", command="[ 1, 2 ]")
     assert json.loads(report_json(tricky))["title"] == "[\n1,\n2\n]"
@@ -361,8 +369,8 @@ def test_the_json_document_is_compact_where_it_is_only_numbers() -> None:
         ("{", "damaged"),
         ("[]", "another schema version"),
         ('{"schema_version": 99}', "another schema version"),
-        ('{"schema_version": 1}', "damaged"),
-        ('{"schema_version": 1, "titel": "x"}', "titel"),
+        ('{"schema_version": 2}', "damaged"),
+        ('{"schema_version": 2, "titel": "x"}', "titel"),
     ],
 )
 def test_a_report_that_cannot_be_read_says_why(content: str | None, said: str, tmp_path: Path) -> None:
@@ -379,3 +387,29 @@ def test_chinese_is_wrapped_between_characters_and_never_before_a_closing_mark()
     assert "".join(lines).replace(" ", "") == "参数共享节省内存和磁盘，不减少计算量，因此ALBERT本身并不更快。"
     assert wrapped("three short words", 11) == ["three short", "words"]
     assert wrapped("unbreakable", 3) == ["unbreakable"]
+
+
+def test_a_reliability_diagram_shows_every_level_of_confidence_that_occurs(tmp_path: Path) -> None:
+    text, page = page_of(CASES["two labels"], tmp_path)
+    assert 'id="reliability"' in text
+    charts = [attributes for attributes in page.of("svg") if "reliability-" in str(attributes.get("aria-labelledby"))]
+    assert len(charts) == len(CASES["two labels"].candidates)
+    run = CASES["two labels"].candidates[0].runs[0]
+    right = np.mean([gold == predicted for gold, predicted, _ in run.evidence])
+    assert f"{abs(right - 0.5) * 100:.0f}" in text  # all answers have a confidence of 0.5
+
+
+def test_a_task_without_labels_has_neither_matrices_nor_diagrams(tmp_path: Path) -> None:
+    one = CASES["two labels"]
+    report = dataclasses.replace(
+        one,
+        task="question-answering",
+        main_metric="exact_match",
+        evidence_columns=("exact_match", "f1", "has_answer"),
+        data=dataclasses.replace(one.data, labels=(), label_counts={}),
+    )
+    text, _ = page_of(report, tmp_path)
+    assert 'id="confusion"' not in text
+    assert 'id="reliability"' not in text
+    assert "exact match" in text
+    assert read_report(tmp_path) == report

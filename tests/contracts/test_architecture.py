@@ -33,7 +33,7 @@ RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 # Packages that cost more than a tenth of a second to import may be imported inside the function that needs them.
 HEAVY = {"matplotlib", "pyarrow", "sklearn", "scipy", "torch", "sentencepiece", "tokenizers", "jinja2", "rich"}
 # What only an extra installs is imported where it is needed.
-OPTIONAL = {"ftfy", "h5py", "huggingface_hub", "opencc", "rjieba"}
+OPTIONAL = {"ftfy", "h5py", "huggingface_hub", "mlflow", "opencc", "optuna", "rjieba", "sacrebleu"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]

@@ -17,11 +17,11 @@ import torch
 
 from albertine.batching.loader import TrainingBatches
 from albertine.models.config import EncoderConfig
-from albertine.records import Batch, Encoded
-from albertine.tasks.task import TaskConfig
+from albertine.records import Batch, Encoded, EncodedExamples
+from albertine.tasks.config import TaskConfig
 from albertine.tasks.text_classification import TASK
 from albertine.training.config import TrainingConfig
-from albertine.training.learning import micro_batches
+from albertine.training.learning import MicroBatches
 from albertine.training.log import LogPoint
 from albertine.training.loop import fit
 
@@ -62,7 +62,9 @@ def texts(count: int) -> list[Encoded]:
         words += [generator.choice(OTHER) for _ in range(generator.randint(1, 12))]
         generator.shuffle(words)
         ids = np.array([WORDS.index(word) for word in ["[CLS]", *words, "[SEP]"]], dtype=np.int32)
-        made.append(Encoded(input_ids=ids, token_type_ids=np.zeros(len(ids), dtype=np.uint8), label=number % 2))
+        made.append(
+            Encoded(input_ids=ids, token_type_ids=np.zeros(len(ids), dtype=np.uint8), target=np.array([number % 2]))
+        )
     return made
 
 
@@ -73,7 +75,7 @@ def loss_curve(family: str, folder: Path) -> tuple[LogPoint, ...]:
     torch.manual_seed(1810)
     module = TASK.build(config, TaskConfig(task=TASK.name, labels=("warm", "cold"), max_length=32))
     training = TrainingConfig(precision="fp32", batch_size=13, log_every=1, seed=4805)
-    of_step = micro_batches(TrainingBatches(texts(65), batch_size=13, seed=4805), 1)
+    of_step = MicroBatches(TrainingBatches(EncodedExamples.one_each(texts(65)), batch_size=13, seed=4805), 1)
 
     def batches(step: int) -> Sequence[Batch]:
         return of_step(step)

@@ -17,10 +17,17 @@ from albertine.models.config import EncoderConfig
 from albertine.models.recurrent import RecurrentConfig
 from albertine.models.word_vectors import WordVectorsConfig
 from albertine.records import Batch, Example, Tokens
-from albertine.tasks.task import TaskConfig
+from albertine.tasks.classification_options import ClassificationOptions
+from albertine.tasks.config import TaskConfig
+from albertine.tasks.task import FloatArray
 from albertine.tasks.text_classification import TASK
 
-CONFIG = TaskConfig(task="text-classification", labels=("a", "b", "c"), max_length=41)
+CONFIG = TaskConfig(
+    task="text-classification",
+    labels=("a", "b", "c"),
+    max_length=41,
+    options=ClassificationOptions(long_texts="head"),
+)
 ENCODER = EncoderConfig.preset(
     "albert-base",
     vocab_size=99,
@@ -99,13 +106,19 @@ def engine(body: BodyConfig = ENCODER, **changes: object) -> Engine:
     return Engine(module, CharacterTokenizer(), TASK, CONFIG, **changes)
 
 
+def scores(one: Engine, examples: Sequence[Example]) -> FloatArray:
+    """Return the probabilities of every label, [N, C]."""
+    assert TASK.probabilities is not None
+    return TASK.probabilities(one.reported_answers(examples), one.task_config)
+
+
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 @pytest.mark.parametrize("settings", [EngineSettings(), EngineSettings(max_tokens=70, max_texts=5, chunk=13)])
 def test_a_text_gets_the_same_answer_alone_and_among_others(body: BodyConfig, settings: EngineSettings) -> None:
     examples = texts(53)
     one_by_one = engine(body)
-    alone = np.concatenate([one_by_one.scores([example]) for example in examples])
-    together = engine(body, settings=settings).scores(examples)
+    alone = np.concatenate([scores(one_by_one, [example]) for example in examples])
+    together = scores(engine(body, settings=settings), examples)
     np.testing.assert_allclose(together, alone, atol=1e-5, rtol=0)
     assert (together.argmax(axis=1) == alone.argmax(axis=1)).all()
     assert np.ptp(together, axis=0).max() > 0.1
@@ -116,16 +129,30 @@ def test_a_text_gets_the_same_answer_alone_and_among_others(body: BodyConfig, se
 def test_the_packed_engine_equals_the_padded_eager_reference() -> None:
     examples = texts(29, longest=39)
     one = engine()
-    encoded = TASK.encode(one.tokenizer, examples, CONFIG)
+    encoded = TASK.encode(one.tokenizer, examples, CONFIG, labelled=False)
     with torch.no_grad():
-        reference = TASK.outputs(one.module, padded(encoded, pad_id=0)).softmax(dim=-1)
-    np.testing.assert_allclose(one.scores(examples), reference.numpy(), atol=1e-5)
-    np.testing.assert_allclose(one.encoded_scores(encoded), reference.numpy(), atol=1e-5)
+        reference = one.module(padded(encoded, pad_id=0))
+    np.testing.assert_allclose(scores(one, examples), reference.softmax(dim=-1).numpy(), atol=1e-5)
+    np.testing.assert_allclose(np.stack(one.encoded_answers(encoded, examples)), reference.numpy(), atol=1e-5)
 
 
-def test_no_texts_give_no_rows() -> None:
-    assert engine().scores([]).shape == (0, 3)
-    assert engine().encoded_scores([]).shape == (0, 3)
+def test_no_texts_give_no_answers() -> None:
+    assert engine().reported_answers([]) == []
+
+
+def test_a_long_text_is_answered_from_all_of_its_windows() -> None:
+    one = engine()
+    whole = Engine(one.module, one.tokenizer, TASK, replace(CONFIG, options=ClassificationOptions(), overlap=0))
+    long = "a" * 39 + "b" * 39 + "c" * 39
+    parts = scores_before_softmax(one, [Example(text=sign * 39) for sign in "abc"])
+    (found,) = whole.reported_answers([Example(text=long)])
+    np.testing.assert_allclose(found, parts.mean(axis=0), atol=1e-5)
+    among = whole.reported_answers([*texts(13), Example(text=long), *texts(7)])
+    np.testing.assert_allclose(among[13], found, atol=1e-5)
+
+
+def scores_before_softmax(one: Engine, examples: Sequence[Example]) -> FloatArray:
+    return np.stack(one.reported_answers(examples))
 
 
 def test_batches_keep_to_the_budget_and_answers_to_the_order() -> None:
@@ -133,10 +160,9 @@ def test_batches_keep_to_the_budget_and_answers_to_the_order() -> None:
     settings = EngineSettings(max_tokens=100, max_texts=5, chunk=37)
     one = Engine(module, CharacterTokenizer(), TASK, CONFIG, settings=settings)
     examples = texts(99)
-    scores = one.scores(examples)
+    answers = np.stack(one.reported_answers(examples))
     expected = np.array([min(len(example.text) + 2, 41) for example in examples])
-    logits = np.log(scores[:, 0]) - np.log(np.maximum(scores[:, 1], 1e-45))
-    np.testing.assert_allclose(logits[expected < 30], expected[expected < 30], rtol=1e-3)
+    np.testing.assert_allclose(answers[:, 0], expected)
     assert all(rows * longest <= 100 or rows == 1 for rows, longest in module.shapes)
     assert max(rows for rows, _ in module.shapes) == 5
     assert sum(rows for rows, _ in module.shapes) == 99
@@ -144,7 +170,7 @@ def test_batches_keep_to_the_budget_and_answers_to_the_order() -> None:
 
 def test_texts_are_tokenized_a_chunk_at_a_time() -> None:
     tokenizer = CharacterTokenizer()
-    Engine(Recorder(), tokenizer, TASK, CONFIG, settings=EngineSettings(chunk=37)).scores(texts(99))
+    Engine(Recorder(), tokenizer, TASK, CONFIG, settings=EngineSettings(chunk=37)).reported_answers(texts(99))
     assert tokenizer.calls == [37, 37, 25]
 
 
@@ -152,8 +178,8 @@ def test_the_module_is_run_without_dropout_and_gradients_and_left_as_it_was() ->
     module = Recorder()
     one = Engine(module, CharacterTokenizer(), TASK, CONFIG)
     module.train()
-    one.scores(texts(7))
-    one.scores(texts(1))
+    scores(one, texts(7))
+    scores(one, texts(1))
     assert module.modes == [False] * len(module.modes)
     assert module.training
     assert torch.is_grad_enabled()
@@ -166,35 +192,35 @@ def test_the_mode_is_given_back_after_a_failure_too() -> None:
 
     module = Broken().train()
     with pytest.raises(RuntimeError, match="broken"):
-        Engine(module, CharacterTokenizer(), TASK, CONFIG).scores(texts(3))
+        Engine(module, CharacterTokenizer(), TASK, CONFIG).reported_answers(texts(3))
     assert module.training
 
 
 def test_a_module_that_goes_on_training_answers_with_its_new_weights() -> None:
     one = engine()
     examples = texts(5)
-    before = one.scores(examples)
+    before = scores(one, examples)
     with torch.no_grad():
         one.module.classifier.bias[0] += 5.0
-    assert (one.scores(examples)[:, 0] > before[:, 0]).all()
+    assert (scores(one, examples)[:, 0] > before[:, 0]).all()
 
 
 def test_cut_texts_are_counted_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     one = engine(settings=EngineSettings(chunk=7))
     examples = [Example(text="x" * length) for length in [3, 39, 40, 200, 7, 99, 5, 6, 40, 8]]
-    one.scores(examples)
+    scores(one, examples)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "4 of 10 texts (40.0 %) were longer than 41 tokens" in caplog.text
     caplog.clear()
-    one.scores(examples[:2])
+    scores(one, examples[:2])
     assert caplog.text == ""
 
 
 def test_a_text_of_a_hundred_thousand_characters_is_answered(caplog: pytest.LogCaptureFixture) -> None:
     one = engine()
     long = "very long " * 10_000
-    scores = one.scores([Example(text=long)])
-    np.testing.assert_allclose(scores, one.scores([Example(text=long[:39])]), atol=1e-6)
+    found = scores(one, [Example(text=long)])
+    np.testing.assert_allclose(found, scores(one, [Example(text=long[:39])]), atol=1e-6)
     assert "1 of 1 texts" in caplog.text
 
 
@@ -202,20 +228,20 @@ def test_labels_of_examples_are_not_looked_at() -> None:
     examples = texts(3)
     labelled = [replace(example, label="unheard of") for example in examples]
     one = engine()
-    np.testing.assert_array_equal(one.scores(labelled), one.scores(examples))
-    np.testing.assert_array_equal(one.scores(labelled[:1]), one.scores(examples[:1]))
+    np.testing.assert_array_equal(scores(one, labelled), scores(one, examples))
+    np.testing.assert_array_equal(scores(one, labelled[:1]), scores(one, examples[:1]))
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 def test_bf16_answers_in_float32_and_near_fp32(body: BodyConfig) -> None:
     examples = texts(31)
-    reduced = engine(body, precision="bf16").scores(examples)
+    reduced = scores(engine(body, precision="bf16"), examples)
     assert reduced.dtype == np.float32
-    np.testing.assert_allclose(reduced, engine(body).scores(examples), atol=0.05)
+    np.testing.assert_allclose(reduced, scores(engine(body), examples), atol=0.05)
 
 
 def test_a_fitted_temperature_softens_the_answers() -> None:
     one = engine()
     warm = Engine(one.module, one.tokenizer, TASK, replace(CONFIG, temperature=10.0))
     examples = texts(9)
-    assert (warm.scores(examples).max(axis=1) < one.scores(examples).max(axis=1)).all()
+    assert (scores(warm, examples).max(axis=1) < scores(one, examples).max(axis=1)).all()

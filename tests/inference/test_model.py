@@ -21,8 +21,10 @@ from albertine.models.ngrams import BagOfWordsConfig
 from albertine.models.recurrent import RecurrentConfig
 from albertine.models.word_vectors import WordVectorsConfig
 from albertine.records import Example
-from albertine.tasks.task import TaskConfig
-from albertine.tasks.text_classification import TASK, Classifier
+from albertine.tasks.classification_options import ClassificationOptions
+from albertine.tasks.classifier import Classifier
+from albertine.tasks.config import TaskConfig
+from albertine.tasks.text_classification import TASK
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 
 TEXTS = [
@@ -34,7 +36,12 @@ TEXTS = [
     "",
     "a very long story about a very slow waiter and a very cold soup " * 9,
 ]
-CONFIG = TaskConfig(task="text-classification", labels=("bad", "good", "so-so"), max_length=41)
+CONFIG = TaskConfig(
+    task="text-classification",
+    labels=("bad", "good", "so-so"),
+    max_length=41,
+    options=ClassificationOptions(long_texts="head"),
+)
 MANIFEST = {"schema_version": 1, "seed": 7}
 
 

@@ -31,6 +31,10 @@ class Numbers:
         return len(self.inputs)
 
     @property
+    def example_count(self) -> int:
+        return len(self)
+
+    @property
     def token_count(self) -> int:
         return self.tokens
 

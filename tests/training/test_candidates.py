@@ -12,7 +12,7 @@ from albertine.errors import FailureError, TokenizerError
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
 from albertine.records import Example
-from albertine.tasks.task import TaskConfig
+from albertine.tasks.config import TaskConfig
 from albertine.tasks.text_classification import TASK
 from albertine.tokenization.learn import learn_vocabulary
 from albertine.training.candidates import build_module, find_candidate, prepare_candidate, tokenizer_fingerprint
@@ -43,7 +43,9 @@ def test_a_folder_of_a_presets_name_is_the_folder(tmp_path: Path, monkeypatch: p
 
 
 def test_random_weights_get_a_vocabulary_learnt_from_the_training_texts_and_keep_the_presets_positions() -> None:
-    made = prepare_candidate(find_candidate("preset:bert-tiny"), EXAMPLES, tokenizer=None, vocabulary_size=99, seed=0)
+    made = prepare_candidate(
+        find_candidate("preset:bert-tiny"), TASK, EXAMPLES, tokenizer=None, vocabulary_size=99, seed=0
+    )
     assert isinstance(made.config, EncoderConfig)
     assert made.config.vocab_size == made.tokenizer.vocab_size <= 99
     assert made.config.max_position_embeddings == 512
@@ -54,7 +56,7 @@ def test_a_tokenizer_that_is_given_is_used_instead(tmp_path: Path) -> None:
     tokenizer = learn_vocabulary(WORDS, size=77)
     tokenizer.save(tmp_path)
     for given in (tokenizer, tmp_path, str(tmp_path)):
-        made = prepare_candidate(find_candidate("bilstm"), EXAMPLES, tokenizer=given, vocabulary_size=99, seed=0)
+        made = prepare_candidate(find_candidate("bilstm"), TASK, EXAMPLES, tokenizer=given, vocabulary_size=99, seed=0)
         assert tokenizer_fingerprint(made.tokenizer) == tokenizer_fingerprint(tokenizer)
 
 
@@ -62,7 +64,7 @@ def test_pretrained_weights_reach_the_module_and_the_seed_decides_the_rest(tmp_p
     tokenizer = learn_vocabulary(WORDS, size=77)
     encoder = Encoder(small(tokenizer.vocab_size))
     save_encoder(encoder, tokenizer, tmp_path)
-    made = prepare_candidate(find_candidate(tmp_path), EXAMPLES, tokenizer=None, vocabulary_size=99, seed=0)
+    made = prepare_candidate(find_candidate(tmp_path), TASK, EXAMPLES, tokenizer=None, vocabulary_size=99, seed=0)
     modules = [build_module(TASK, LABELS, made, seed=seed) for seed in (3, 3, 4)]
     for name, value in encoder.state_dict().items():
         assert torch.equal(modules[0].state_dict()[f"body.{name}"], value)
@@ -74,14 +76,14 @@ def test_pretrained_weights_reach_the_module_and_the_seed_decides_the_rest(tmp_p
 def test_a_folder_without_a_tokenizer_says_how_to_give_one(tmp_path: Path) -> None:
     save_encoder(Encoder(small(99)), None, tmp_path)
     with pytest.raises(TokenizerError, match="--tokenizer"):
-        prepare_candidate(find_candidate(tmp_path), EXAMPLES, tokenizer=None, vocabulary_size=99, seed=0)
+        prepare_candidate(find_candidate(tmp_path), TASK, EXAMPLES, tokenizer=None, vocabulary_size=99, seed=0)
 
 
 def test_a_tokenizer_that_knows_more_than_the_encoder_is_refused(tmp_path: Path) -> None:
     save_encoder(Encoder(small(13)), None, tmp_path)
     tokenizer = learn_vocabulary(WORDS, size=77)
     with pytest.raises(TokenizerError, match="up to 13"):
-        prepare_candidate(find_candidate(tmp_path), EXAMPLES, tokenizer=tokenizer, vocabulary_size=99, seed=0)
+        prepare_candidate(find_candidate(tmp_path), TASK, EXAMPLES, tokenizer=tokenizer, vocabulary_size=99, seed=0)
 
 
 def test_other_weights_under_the_same_name_have_another_fingerprint(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from albertine.training.defaults import chosen_learning_rate
         ("bert-small", False, 5e-4),
         ("bert-base", True, 5e-5),
         ("albert-base", False, 1e-4),
-        ("albert-xxlarge", True, 2e-5),
+        ("albert-base", True, 2e-5),
+        ("bert-large", True, 2e-5),
+        ("albert-xxlarge", True, 1e-5),
     ],
 )
 def test_width_and_pretraining_choose_the_rate(preset: str, pretrained: bool, rate: float) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from albertine.errors import DataError, MissingDependencyError
-from albertine.training.log import LogPoint, TensorBoardLog, TrainingLog, read_log
+from albertine.training.log import LogPoint, TrainingLog, read_log
+from albertine.training.trackers import TensorBoardLog
 
 
 def point(step: int) -> LogPoint:

@@ -29,7 +29,8 @@ from albertine.batching.packing import packed
 from albertine.errors import AlbertineError
 from albertine.models.config import EncoderConfig
 from albertine.records import Encoded
-from albertine.tasks.task import LossPart, TaskConfig
+from albertine.tasks.config import TaskConfig
+from albertine.tasks.task import LossPart
 from albertine.tasks.text_classification import TASK
 from albertine.training.config import TrainingConfig
 from albertine.training.loop import fit
@@ -61,7 +62,7 @@ def main(folder, steps=50, micro=4, learning_rate=2e-3, wait=60, die_at=None, in
             ids = draw.integers(5, 41, draw.integers(4, 15)).astype(np.int32)
             label = int(draw.random() < 0.3)
             ids[1] = 5 + label
-            made.append(Encoded(input_ids=ids, token_type_ids=np.zeros(len(ids), np.uint8), label=label))
+            made.append(Encoded(input_ids=ids, token_type_ids=np.zeros(len(ids), np.uint8), target=np.array([label])))
         return [packed([made[i] for i in one]) for one in np.array_split(np.arange(13), micro)]
 
     def loss(module, batch):

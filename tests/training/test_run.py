@@ -19,10 +19,11 @@ from albertine.errors import ConfigError, DataError, FailureError
 from albertine.inference.model import load
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
-from albertine.records import Encoded
+from albertine.records import Encoded, EncodedExamples
+from albertine.tasks.classification_options import ClassificationOptions
 from albertine.tokenization.learn import learn_vocabulary
 from albertine.training.config import TrainingConfig
-from albertine.training.learning import micro_batches
+from albertine.training.learning import MicroBatches
 from albertine.training.log import read_log
 from albertine.training.progress import TrainingProgress
 from albertine.training.run import evaluate, finetune
@@ -270,14 +271,17 @@ def test_a_full_disk_leaves_no_half_written_model_and_the_same_call_ends_the_wor
 
 
 def test_micro_batches_are_packed_hold_every_text_of_the_step_and_are_never_empty() -> None:
-    encoded = [
-        Encoded(input_ids=np.full(length, length), token_type_ids=np.zeros(length), label=0) for length in range(1, 8)
-    ]
-    of_step = micro_batches(TrainingBatches(encoded, batch_size=5, seed=1), 13)
+    encoded = EncodedExamples.one_each(
+        [
+            Encoded(input_ids=np.full(length, length), token_type_ids=np.zeros(length), target=np.array([0]))
+            for length in range(1, 8)
+        ]
+    )
+    of_step = MicroBatches(TrainingBatches(encoded, batch_size=5, seed=1), 13)
     made = of_step(0)
     assert [len(batch) for batch in made] == [1] * 5
     assert all(batch.sequence_starts is not None for batch in made)
-    whole = micro_batches(TrainingBatches(encoded, batch_size=5, seed=1), 1)(0)
+    whole = MicroBatches(TrainingBatches(encoded, batch_size=5, seed=1), 1)(0)
     assert torch.equal(torch.cat([batch.input_ids for batch in made]), whole[0].input_ids)
 
 
@@ -311,4 +315,4 @@ def test_class_weights_reach_the_loss(reviews: Path, tiny: Path, tmp_path: Path)
     )
     config = quick(epochs=1, class_weights="balanced")
     model = finetune("text-classification", skewed, encoder=tiny, out=tmp_path / "out", config=config, progress=silent)
-    assert model.task_config.class_weights == pytest.approx((2.5, 0.625), rel=0.05)
+    assert model.task_config.own(ClassificationOptions).class_weights == pytest.approx((2.5, 0.625), rel=0.05)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 
 from albertine.errors import ConfigError, DataError
-from albertine.records import Encoded, IntArray
+from albertine.records import Encoded, EncodedExamples, IntArray
+
+FloatArray = npt.NDArray[np.floating]
 
 __all__ = ["TrainingBatches"]
 
@@ -25,33 +26,45 @@ class TrainingBatches:
     attention, and the order of the batches in the window is drawn anew, so that lengths do not rise and fall.
 
     Args:
-        encoded: the training texts.
+        encoded: the training texts; all windows of a long one are in the same batch.
         batch_size: texts in a batch; where there are fewer texts, all of them.
         seed: of the permutations.
         window: batches among which texts are sorted by length; 1 leaves batches as drawn. Larger windows make the
             lengths in a batch more alike, and with them whatever goes along with length in the data.
+        weights: [N] how often each text is to come beside the others: an epoch is then as many texts drawn with
+            replacement, by these weights. None for every text exactly once.
 
     Raises:
         DataError: there are no texts.
         ConfigError: a batch size, a window or a seed out of range.
     """
 
-    def __init__(self, encoded: Sequence[Encoded], *, batch_size: int, seed: int, window: int = 8) -> None:
-        if not len(encoded):
+    def __init__(
+        self,
+        encoded: EncodedExamples,
+        *,
+        batch_size: int,
+        seed: int,
+        window: int = 8,
+        weights: FloatArray | None = None,
+    ) -> None:
+        if not encoded.examples:
             raise DataError("there are no texts to train on", next_step="Look at the training file with: data check")
         for name, value, least in (("batch_size", batch_size, 1), ("window", window, 1), ("seed", seed, 0)):
             if value < least:
                 raise ConfigError("value out of range", where=name, received=value, allowed=f"{least} or more")
         self.encoded = encoded
-        self.batch_size = min(batch_size, len(encoded))
+        self.batch_size = min(batch_size, encoded.examples)
         self.seed = seed
         self.window = window
-        self.lengths: IntArray = np.fromiter((len(one) for one in encoded), dtype=np.int64, count=len(encoded))
+        tokens = np.fromiter((len(one) for one in encoded), dtype=np.int64, count=len(encoded))
+        self.lengths: IntArray = np.add.reduceat(tokens, encoded.starts[:-1])
+        self._shares = None if weights is None else weights / weights.sum()
         self._epochs: dict[int, IntArray] = {}
 
     def __len__(self) -> int:
         """Count the texts."""
-        return len(self.encoded)
+        return self.encoded.examples
 
     def batch_indices(self, step: int) -> IntArray:
         """Return the indices of the texts of step `step`, counted from 0."""
@@ -68,8 +81,8 @@ class TrainingBatches:
         return self.select(self.batch_indices(step))
 
     def select(self, indices: IntArray) -> list[Encoded]:
-        """Return the texts of these indices, in this order."""
-        return [self.encoded[index] for index in indices.tolist()]
+        """Return the texts of these indices, in this order, long ones as their windows."""
+        return [item for index in indices.tolist() for item in self.encoded.of_example(index)]
 
     def _order(self, epoch: int) -> IntArray:
         """Return the permutation of an epoch; the last two that were asked for are kept."""
@@ -81,7 +94,11 @@ class TrainingBatches:
 
     def _draw(self, epoch: int) -> IntArray:
         generator = np.random.default_rng([self.seed, epoch])
-        order: IntArray = generator.permutation(len(self))
+        order: IntArray
+        if self._shares is None:
+            order = generator.permutation(len(self))
+        else:
+            order = generator.choice(len(self), size=len(self), p=self._shares)
         # The first texts complete the last batch of the epoch before; windows begin behind them, where batches do.
         carried = -epoch * len(self) % self.batch_size
         for first in range(carried, len(order), self.window * self.batch_size):

@@ -24,16 +24,17 @@ def packed(encoded: Sequence[Encoded]) -> Batch:
         encoded: at least one text.
 
     Returns:
-        A batch with `input_ids` and `token_type_ids` of [S], `sequence_starts` of [N+1], and `labels` of [N] where
-        every text has one. Positions restart with every text (`position_ids` is None).
+        A batch with `input_ids` and `token_type_ids` of [S], `sequence_starts` of [N+1], and `labels` where every
+        text has a target. Positions restart with every text (`position_ids` is None).
     """
-    starts = np.zeros(len(encoded) + 1, dtype=np.int64)
-    np.cumsum([len(one) for one in encoded], out=starts[1:])
+    labels, label_starts = _labels(encoded)
     return Batch(
         input_ids=_int64(np.concatenate([one.input_ids for one in encoded])),
         token_type_ids=_int64(np.concatenate([one.token_type_ids for one in encoded])),
-        sequence_starts=torch.from_numpy(starts),
-        labels=_labels(encoded),
+        sequence_starts=_starts([len(one) for one in encoded]),
+        labels=labels,
+        label_starts=label_starts,
+        groups=_groups(encoded),
     )
 
 
@@ -45,8 +46,8 @@ def padded(encoded: Sequence[Encoded], *, pad_id: int) -> Batch:
         pad_id: the token id to fill up with.
 
     Returns:
-        A batch with `input_ids`, `token_type_ids` and `attention_mask` of [N, T], and `labels` of [N] where every
-        text has one.
+        A batch with `input_ids`, `token_type_ids` and `attention_mask` of [N, T], and `labels` where every text has
+        a target; these are not padded.
     """
     shape = (len(encoded), max(len(one) for one in encoded))
     ids = np.full(shape, pad_id, dtype=np.int64)
@@ -56,11 +57,14 @@ def padded(encoded: Sequence[Encoded], *, pad_id: int) -> Batch:
         ids[row, : len(one)] = one.input_ids
         types[row, : len(one)] = one.token_type_ids
         mask[row, : len(one)] = 1
+    labels, label_starts = _labels(encoded)
     return Batch(
         input_ids=torch.from_numpy(ids),
         token_type_ids=torch.from_numpy(types),
         attention_mask=torch.from_numpy(mask),
-        labels=_labels(encoded),
+        labels=labels,
+        label_starts=label_starts,
+        groups=_groups(encoded),
     )
 
 
@@ -105,6 +109,23 @@ def _int64(values: npt.NDArray[np.generic]) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.int64))
 
 
-def _labels(encoded: Sequence[Encoded]) -> torch.Tensor | None:
-    labels = [one.label for one in encoded if one.label is not None]
-    return torch.tensor(labels, dtype=torch.int64) if len(labels) == len(encoded) else None
+def _starts(lengths: Sequence[int]) -> torch.Tensor:
+    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return torch.from_numpy(starts)
+
+
+def _labels(encoded: Sequence[Encoded]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    targets = [one.target for one in encoded if one.target is not None]
+    if len(targets) < len(encoded):
+        return None, None
+    return torch.from_numpy(np.concatenate(targets)), _starts([len(target) for target in targets])
+
+
+def _groups(encoded: Sequence[Encoded]) -> torch.Tensor | None:
+    """Number the examples that the texts are windows of; None where none is a window."""
+    if all(one.owned is None for one in encoded):
+        return None
+    owners = [one.example for one in encoded]
+    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
+    return torch.tensor([numbers[owner] for owner in owners], dtype=torch.int64)

@@ -58,6 +58,11 @@ class PretrainingBatch:
         return len(self.batch)
 
     @property
+    def example_count(self) -> int:
+        """Texts."""
+        return len(self.batch)
+
+    @property
     def token_count(self) -> int:
         """Tokens, special ones included."""
         return self.batch.token_count

@@ -34,7 +34,7 @@ CONFIG_FILE = "config.json"
 TASK_FILE = "task.json"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
-TASK_SCHEMA_VERSION = 1
+TASK_SCHEMA_VERSION = 2
 """Of task.json."""
 _MOVE_AWAY = "Move it away, or name another folder"
 
@@ -53,6 +53,8 @@ _OWNED = (
     "added_tokens.json",
     "vocab.txt",
     "spiece.model",
+    "source/*",
+    "target/*",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",

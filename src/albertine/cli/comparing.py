@@ -14,7 +14,9 @@ from albertine.comparison.demo import demo as run_demo
 from albertine.comparison.report import report_json
 from albertine.comparison.table import terminal_table
 from albertine.data.columns import Columns
+from albertine.tasks.config import parse_options
 from albertine.training.config import TrainingConfig
+from albertine.training.data_source import task_behind
 
 __all__ = ["compare", "demo"]
 
@@ -24,6 +26,8 @@ def compare(
     encoders: options.EncodersOption = None,
     baselines: options.BaselinesOption = None,
     out: options.OutOption = Path("runs/compare"),
+    task: Annotated[str, typer.Option("--task", help="What to learn.")] = "text-classification",
+    task_options: options.TaskOption = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of every candidate.")] = 3,
     dev: options.DevOption = None,
     test: options.TestOption = None,
@@ -51,6 +55,8 @@ def compare(
         encoders=options.names_of(encoders, option="--encoders"),
         baselines=options.names_of(baselines, option="--baselines"),
         out=out,
+        task=task,
+        options=parse_options(task_behind(task).options, task_options or (), task=task),
         seeds=seeds,
         dev=dev,
         test=test,

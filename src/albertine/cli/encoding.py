@@ -12,6 +12,7 @@ import typer
 from albertine.cli import options, streams
 from albertine.cli.output import say, show_json, show_text
 from albertine.data.columns import Columns
+from albertine.data.formats import LABELLED_TEXTS
 from albertine.errors import DataError
 from albertine.inference.vectors import PoolingChoice, load_vectors, write_vectors
 from albertine.records import Example
@@ -68,7 +69,9 @@ def encode(
         read = streams.piped_examples(encoding)
     else:
         columns = Columns(text=text_column)
-        read = streams.file_examples(Path(file), columns, encoding=encoding, on_error=on_error, quoting=quoting)
+        read = streams.file_examples(
+            Path(file), LABELLED_TEXTS, columns, encoding=encoding, on_error=on_error, quoting=quoting
+        )
     pieces = loaded.encode_pieces(_texts(examples) for examples in read)
     if out is not None:
         count = write_vectors(out, (piece.vectors for piece in pieces), loaded.width)

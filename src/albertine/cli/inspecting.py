@@ -31,6 +31,7 @@ def info(
 
 def check(
     files: Annotated[list[Path], typer.Argument(help="Data files, or a folder with train, dev and test.")],
+    task: Annotated[str, typer.Option("--task", help="What the data are for.")] = "text-classification",
     text_column: options.TextColumn = None,
     text_pair_column: options.TextPairColumn = None,
     label_column: options.LabelColumn = None,
@@ -47,6 +48,7 @@ def check(
     """Say what is wrong with data before any training: nothing is changed, bad rows are listed."""
     result = check_data(
         files,
+        task=task,
         columns=Columns(text=text_column, text_pair=text_pair_column, label=label_column),
         encoding=encoding,
         quoting=quoting,

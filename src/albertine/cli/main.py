@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 import albertine
-from albertine.cli import comparing, converting, corpora, encoding, inspecting, modelling, pretraining, vocabularies
+from albertine.cli import (
+    comparing,
+    converting,
+    corpora,
+    encoding,
+    inspecting,
+    modelling,
+    pretraining,
+    searching,
+    vocabularies,
+)
 from albertine.cli.output import run_guarded, show_text, start_messages
 
 __all__ = ["app", "main"]
@@ -38,6 +48,7 @@ app.command("finetune")(modelling.finetune)
 app.command("evaluate")(modelling.evaluate)
 app.command("predict")(modelling.predict)
 app.command("pretrain")(pretraining.pretrain)
+app.command("search")(searching.search)
 corpus_app.command("build")(corpora.build)
 data_app.command("check")(inspecting.check)
 vocab_app.command("learn")(vocabularies.learn)

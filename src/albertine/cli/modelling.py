@@ -9,23 +9,31 @@ from typing import Annotated
 
 import typer
 
+from albertine import registry
 from albertine.cli import options, streams
 from albertine.cli.output import say, show_json, show_text
 from albertine.data.columns import Columns
 from albertine.inference.model import load
-from albertine.records import Prediction
+from albertine.records import Example, Prediction
+from albertine.tasks.config import parse_options
 from albertine.training import run
 from albertine.training.config import TrainingConfig
+from albertine.training.data_source import DataSource, task_behind
 from albertine.training.manifest import read_measurements
+from albertine.training.methods.choices import Methods
+from albertine.training.recipe import Recipe
+from albertine.training.repeats import RepeatedResult
 
 __all__ = ["evaluate", "finetune", "predict"]
+
+_METHODS = "Methods"
 
 FINETUNE_SCHEMA = 1
 PREDICT_SCHEMA = 1
 
 
 def finetune(
-    task: Annotated[str, typer.Argument(help="What to learn: text-classification.")],
+    task: Annotated[str, typer.Argument(help="What to learn: " + ", ".join(registry.tasks.builtin) + ".")],
     data: Annotated[Path, typer.Argument(help="A data file, or a folder with train, dev and test.")],
     encoder: Annotated[str, typer.Option("--encoder", help="Folder, preset:NAME, or a baseline's name.")],
     out: options.OutOption,
@@ -40,9 +48,19 @@ def finetune(
     tokenizer: options.TokenizerOption = None,
     vocabulary_size: options.VocabularySizeOption = 8000,
     max_length: options.MaxLengthOption = None,
+    overlap: Annotated[
+        int | None, typer.Option("--overlap", help="Tokens that two windows of a longer text share.")
+    ] = None,
+    max_error: Annotated[
+        float | None, typer.Option("--max-error", help="Keep silent where more answers than this share may be wrong.")
+    ] = None,
+    task_options: options.TaskOption = None,
     epochs: options.EpochsOption = None,
     minutes: options.MinutesOption = None,
     batch_size: options.BatchSizeOption = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option("--batch-tokens", help="Tokens a step at most, instead of --batch-size.")
+    ] = None,
     accumulation: Annotated[
         int | None, typer.Option("--accumulation", help="Parts a step is computed in, to save memory.")
     ] = None,
@@ -53,6 +71,44 @@ def finetune(
         int | None, typer.Option("--early-stopping", help="Evaluations without a gain before stopping.")
     ] = None,
     precision: options.PrecisionOption = "auto",
+    layer_decay: Annotated[
+        float | None,
+        typer.Option("--layer-decay", help="Rate of a layer beside the one above it.", rich_help_panel=_METHODS),
+    ] = None,
+    average: Annotated[
+        float | None,
+        typer.Option(
+            "--average", help="Keep a moving average of the weights, such as 0.999.", rich_help_panel=_METHODS
+        ),
+    ] = None,
+    r_drop: Annotated[
+        float | None,
+        typer.Option("--r-drop", help="Weight of the distance between two passes.", rich_help_panel=_METHODS),
+    ] = None,
+    adversarial: Annotated[
+        float | None,
+        typer.Option("--adversarial", help="Step against the loss on the embedded words.", rich_help_panel=_METHODS),
+    ] = None,
+    low_rank: Annotated[
+        int | None,
+        typer.Option("--low-rank", help="Train changes of this rank in place of the blocks.", rich_help_panel=_METHODS),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option("--freeze", help="embeddings, body, or a number of blocks from below.", rich_help_panel=_METHODS),
+    ] = None,
+    trackers: Annotated[
+        list[str] | None, typer.Option("--track", help="Show the curve in tensorboard or mlflow as well.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Train so many times, each with a seed of its own.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="Train and test on so many parts of all the data.")
+    ] = None,
+    search: Annotated[
+        int | None, typer.Option("--search", help="Try so many training options first, and take the best.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the split, the weights and the order.")] = 0,
     restart: Annotated[bool, typer.Option("--restart", help="Begin again, whatever stands in the folder.")] = False,
     lang: options.LangOption = None,
@@ -63,6 +119,7 @@ def finetune(
         "epochs": epochs,
         "minutes": minutes,
         "batch_size": batch_size,
+        "batch_tokens": batch_tokens,
         "accumulation": accumulation,
         "learning_rate": learning_rate,
         "evaluations": evaluations,
@@ -72,23 +129,41 @@ def finetune(
         "seed": seed,
     }
     config = TrainingConfig.from_dict({name: value for name, value in chosen.items() if value is not None})
-    model = run.finetune(
-        task,
+    asked = {
+        "layer_decay": layer_decay,
+        "average": average,
+        "r_drop": r_drop,
+        "adversarial": adversarial,
+        "low_rank": low_rank,
+        "freeze": freeze,
+    }
+    source = DataSource(
         data=data,
-        encoder=encoder,
-        out=out,
         dev=dev,
         test=test,
         columns=Columns(text=text_column, text_pair=text_pair_column, label=label_column),
         encoding=encoding,
         on_error=on_error,
         quoting=quoting,
+    )
+    recipe = Recipe(
+        task=task,
+        encoder=encoder,
+        config=config,
+        methods=Methods.from_dict({name: value for name, value in asked.items() if value is not None}),
+        max_length=max_length,
+        overlap=overlap,
+        max_error=max_error,
+        options=parse_options(task_behind(task).options, task_options or (), task=task),
         tokenizer=tokenizer,
         vocabulary_size=vocabulary_size,
-        max_length=max_length,
-        config=config,
-        resume=not restart,
-        lang=lang,
+    )
+    if seeds is not None or folds is not None:
+        repeated = run.repeat_recipe(recipe, source, out=out, seeds=seeds, folds=folds, resume=not restart, lang=lang)
+        _show_repeated(repeated, as_json=as_json)
+        return
+    model = run.finetune_recipe(
+        recipe, source, out=out, search=search, trackers=trackers or (), resume=not restart, lang=lang
     )
     results = read_measurements(model.manifest, where=str(out / "manifest.json"))
     if as_json:
@@ -99,6 +174,13 @@ def finetune(
         show_text(f"{results.main_metric} {quality[results.main_metric]:.4f} on the {split} split")
     say(f"model folder: {out}")
     say(f"next: albertine predict {out} FILE")
+
+
+def _show_repeated(result: RepeatedResult, *, as_json: bool) -> None:
+    if as_json:
+        show_json(result.to_dict())
+    else:
+        show_text(result.render())
 
 
 def evaluate(
@@ -147,18 +229,53 @@ def predict(
         pieces = streams.piped_examples(encoding)
     else:
         columns = Columns(text=text_column, text_pair=text_pair_column)
-        pieces = streams.file_examples(Path(file), columns, encoding=encoding, on_error=on_error, quoting=quoting)
+        format = loaded.task.format(loaded.task_config.options)
+        pieces = streams.file_examples(
+            Path(file), format, columns, encoding=encoding, on_error=on_error, quoting=quoting
+        )
     for examples in pieces:
         predictions = loaded.predict_examples(examples)
         for example, prediction in zip(examples, predictions, strict=True):
             if as_json:
-                show_json(_document(example.text, example.text_pair, prediction), indent=None)
+                show_json(_document(example, prediction), indent=None)
             else:
                 text = " | ".join(part for part in (example.text, example.text_pair) if part is not None)
-                show_text(f"{prediction.label}\t{prediction.score:.4f}\t{' '.join(text.split())}")
+                show_text("\t".join([*_columns(prediction), " ".join(text.split())]))
 
 
-def _document(text: str, text_pair: str | None, prediction: Prediction) -> dict[str, object]:
-    texts = {"text": text} if text_pair is None else {"text_a": text, "text_b": text_pair}
-    answer = {"label": prediction.label, "score": prediction.score, "scores": dict(prediction.scores)}
-    return {"schema_version": PREDICT_SCHEMA, **texts, **answer}
+def _columns(prediction: Prediction) -> list[str]:
+    """Return what stands before the text on a line: the answer, whatever kind it is, and how probable it is."""
+    if prediction.text is not None:
+        answer = " ".join(prediction.text.split())
+    elif prediction.label is not None:
+        answer = prediction.label
+    elif prediction.labels is not None:
+        answer = ",".join(prediction.labels)
+    elif prediction.value is not None:
+        answer = f"{prediction.value:.4f}"
+    else:
+        answer = "; ".join(
+            f"{one.label} {one.start}-{one.end} {' '.join(one.text.split())}" for one in prediction.spans
+        )
+    return [answer] if prediction.score is None else [answer, f"{prediction.score:.4f}"]
+
+
+def _document(example: Example, prediction: Prediction) -> dict[str, object]:
+    """Return an example and its prediction, ready for JSON; what the task does not give is absent."""
+    pair = example.text_pair
+    texts = {"text": example.text} if pair is None else {"text_a": example.text, "text_b": pair}
+    found = dataclasses.asdict(prediction)
+    found["output"] = found.pop("text")
+    if prediction.label is None:
+        del found["scores"]
+    if not prediction.spans and (prediction.label is not None or prediction.value is not None):
+        del found["spans"]
+    if not prediction.abstained:
+        del found["abstained"]
+    named = {"id": example.identifier} if example.identifier else {}
+    return {
+        "schema_version": PREDICT_SCHEMA,
+        **named,
+        **texts,
+        **{name: value for name, value in found.items() if value is not None},
+    }

@@ -29,6 +29,7 @@ __all__ = [
     "OutOption",
     "PrecisionOption",
     "QuotingOption",
+    "TaskOption",
     "TestOption",
     "TextColumn",
     "TextPairColumn",
@@ -73,6 +74,12 @@ DevOption = Annotated[
 ]
 TestOption = Annotated[
     Path | None, typer.Option("--test", help="Test file (default: a tenth of the data).", rich_help_panel=_DATA)
+]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="NAME=VALUE, an option of the task alone; give it once for each.", rich_help_panel=_TRAINING
+    ),
 ]
 EncodersOption = Annotated[
     str | None,

@@ -143,9 +143,9 @@ def pretrain(
     new_vocabulary: Annotated[
         bool, typer.Option("--new-vocabulary", help="Give a checkpoint the corpus's vocabulary instead of its own.")
     ] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write events for TensorBoard into the folder.")
-    ] = False,
+    trackers: Annotated[
+        list[str] | None, typer.Option("--track", help="Show the curve in tensorboard or mlflow as well.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Measure, say what the run would take, and end.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin again, whatever stands in the folder.")] = False,
     lang: options.LangOption = None,
@@ -198,7 +198,7 @@ def pretrain(
         config=config,
         training=training,
         resume=not restart,
-        tensorboard=tensorboard,
+        trackers=trackers or (),
         lang=lang,
         device=device,
     )

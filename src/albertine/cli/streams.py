@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from albertine.data.columns import Columns
-from albertine.data.readers import read_examples
+from albertine.data.formats import DataFormat
 from albertine.errors import DataError
 from albertine.records import Example
 
@@ -24,9 +24,17 @@ def piped_examples(encoding: str) -> Iterator[list[Example]]:
 
 
 def file_examples(
-    path: Path, columns: Columns, *, encoding: str, on_error: str, quoting: str
+    path: Path, format: DataFormat, columns: Columns, *, encoding: str, on_error: str, quoting: str
 ) -> Iterator[list[Example]]:
     """Yield the texts of a file: the lines of a plain text file, or the rows of anything else that can be read.
+
+    Args:
+        path: the file.
+        format: what files of the model's task look like.
+        columns: which columns to read.
+        encoding: of the text.
+        on_error: what a bad row does, "stop" or "skip".
+        quoting: whether a quote holds a field together.
 
     Raises:
         DataError: the file is missing or cannot be read.
@@ -35,7 +43,7 @@ def file_examples(
         with path.open("rb") as file:
             yield from _line_examples(file.fileno(), str(path), encoding)
         return
-    read = read_examples(path, columns=columns, encoding=encoding, on_error=on_error, labelled=False, quoting=quoting)
+    read = format.read(path, columns=columns, encoding=encoding, on_error=on_error, labelled=False, quoting=quoting)
     yield list(read.examples)
 
 

@@ -20,13 +20,12 @@ from albertine.models.body import body_kind
 from albertine.models.config import EncoderConfig, pretraining_choices
 from albertine.training.candidates import Candidate, find_candidate
 
-__all__ = ["DEFAULT_BASELINES", "DEFAULT_ENCODERS", "Contestant", "contestants"]
+__all__ = ["DEFAULT_ENCODERS", "Contestant", "contestants"]
 
 DEFAULT_ENCODERS = ("preset:bert-chinese-tiny", "preset:albert-chinese-tiny")
 """BERT and ALBERT of one width and depth, each otherwise with its family's values: sharing and factorised embeddings
 without dropout against neither with it. As the vocabulary is learnt from the training split, the pair serves every
 language; the names say where the sizes (4 layers of 312) come from."""
-DEFAULT_BASELINES = ("bag-of-words", "word-vectors", "bilstm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,27 +52,36 @@ class Contestant:
 
 
 def contestants(
-    encoders: Sequence[str | Path] | None, baselines: Sequence[str] | None, texts: Catalogue
+    encoders: Sequence[str | Path] | None,
+    baselines: Sequence[str] | None,
+    texts: Catalogue,
+    *,
+    possible: Sequence[str],
 ) -> tuple[Contestant, ...]:
     """Look up every candidate of a comparison before anything runs.
 
     Args:
         encoders: folders or `preset:NAME`; None for `DEFAULT_ENCODERS`.
-        baselines: registered names; None for `DEFAULT_BASELINES`.
+        baselines: registered names; None for all of `possible`.
         texts: language of the descriptions.
+        possible: the baselines that can do the task.
 
     Raises:
         ConfigError: a name that does not exist, one given twice, or none at all.
         CheckpointError: a folder whose config.json is missing or not an encoder's.
     """
     wanted = [str(name) for name in (DEFAULT_ENCODERS if encoders is None else encoders)]
-    asked = list(DEFAULT_BASELINES if baselines is None else baselines)
+    asked = list(possible if baselines is None else baselines)
     if strangers := [name for name in asked if name not in registry.baselines.names()]:
         raise ConfigError(
             "unknown baseline",
             received=repr(strangers[0]),
             allowed=", ".join(registry.baselines.names()),
             next_step="Encoders are named with --encoders",
+        )
+    if unable := [name for name in asked if name in registry.baselines.builtin and name not in possible]:
+        raise ConfigError(
+            "this baseline cannot do the task", received=unable[0], allowed=", ".join(possible) or "none of them"
         )
     found = [_contestant(find_candidate(name), texts) for name in [*wanted, *asked]]
     if not found:

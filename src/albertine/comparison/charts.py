@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from albertine.evaluation.calibration import Reliability
 from albertine.evaluation.significance import Interval
 
-__all__ = ["SERIES", "Curve", "Point", "curve_panel", "marker", "quality_against_cost"]
+__all__ = ["SERIES", "Curve", "Point", "curve_panel", "marker", "quality_against_cost", "reliability_chart"]
 
 SERIES = 8
 """How many colours and marker shapes there are before they repeat."""
@@ -203,6 +204,47 @@ def curve_panel(
     parts += _curves(lower, frame, series)
     parts.append(f'<text class="caption" x="4" y="204">{escape(lower_label)}</text>')
     return _svg(parts, height=334, identifier=identifier, title=title, description=description)
+
+
+def reliability_chart(
+    found: Reliability,
+    *,
+    series: int,
+    identifier: str,
+    title: str,
+    description: str,
+    x_label: str,
+    y_label: str,
+) -> str:
+    """Draw how often answers are right over their confidence, both in percent; on the diagonal the two are equal.
+
+    Args:
+        found: by level of confidence; empty levels are left out, a marker is larger where there are more answers.
+        series: decides colour and marker.
+        identifier: unique in the page.
+        title: for readers who do not see the chart.
+        description: the same, longer.
+        x_label: what confidence is.
+        y_label: what being right is.
+    """
+    frame = _Frame(left=46, top=14, right=_WIDTH - 14, bottom=278, x_range=(0, 100), y_range=(0, 100))
+    ticks = [(float(value), str(value)) for value in range(0, 101, 20)]
+    parts = _axes(frame, ticks, ticks, x_label=x_label, y_label=y_label)
+    parts.append(
+        f'<path class="diagonal" d="M{frame.x(0):.1f} {frame.y(0):.1f}L{frame.x(100):.1f} {frame.y(100):.1f}"/>'
+    )
+    filled = [
+        (frame.x(100 * level), frame.y(100 * right), count)
+        for level, right, count in zip(found.confidence, found.accuracy, found.counts, strict=True)
+        if count
+    ]
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in filled)
+    parts.append(f'<path class="mean s{series % SERIES}" d="M{path}"/>')
+    most = max(count for _, _, count in filled)
+    for x, y, count in filled:
+        said = f"<title>{count:,}</title>"
+        parts.append(f"<g>{said}{marker(series, x, y, 2.5 + 4.0 * math.sqrt(count / most))}</g>")
+    return _svg(parts, height=324, identifier=identifier, title=title, description=description)
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve | None:

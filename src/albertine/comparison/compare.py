@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,18 +19,20 @@ from albertine.comparison.recommendation import recommend
 from albertine.comparison.report import HTML_FILE, SCHEMA_VERSION, write_report
 from albertine.comparison.results import ComparisonReport, DataSummary, RunResult
 from albertine.comparison.runs import run_all, set_up
-from albertine.comparison.summary import choose_main_metric, summarise
+from albertine.comparison.summary import summarise
 from albertine.comparison.workspace import Workspace
 from albertine.data.columns import Columns
-from albertine.data.samples import Splits, load_splits
-from albertine.data.split_files import find_split_files
+from albertine.data.formats import DataFormat
+from albertine.data.samples import Splits
 from albertine.errors import ConfigError, FailureError
 from albertine.inference.precision import choose_precision
 from albertine.settings import language
+from albertine.tasks.config import TaskConfig, options_from
 from albertine.training.config import TrainingConfig
+from albertine.training.data_source import DataSource, named_task
 from albertine.training.manifest import command_line
 from albertine.training.progress import ProgressCallback
-from albertine.training.run import find_task
+from albertine.training.recipe import find_task
 
 __all__ = ["compare"]
 
@@ -54,6 +56,7 @@ def compare(
     split_seed: int = 0,
     vocabulary_size: int = 8000,
     max_length: int | None = None,
+    options: Mapping[str, object] | None = None,
     epochs: float | None = None,
     examples: int | None = None,
     minutes: float | None = None,
@@ -75,10 +78,10 @@ def compare(
     Args:
         data: a file (split 80/10/10) or a folder with train, dev and test.
         encoders: folders, or `preset:NAME` for random weights; None for a BERT and an ALBERT of 4 layers of 312.
-        baselines: bag-of-words, word-vectors, bilstm; None for all three, an empty list for none.
+        baselines: bag-of-words, word-vectors, bilstm; None for all that can do the task, an empty list for none.
         out: a folder of its own for the comparison: report.html, report.json, and under jobs/ every trained model.
         seeds: trainings of every candidate.
-        task: the task's name.
+        task: the task's name, or a benchmark's, such as glue/sst2.
         dev: a development file.
         test: a test file.
         columns: which columns to read; None to look for their usual names.
@@ -89,7 +92,8 @@ def compare(
         limit: use a sample of so many distinct texts.
         split_seed: chooses the split and the sample.
         vocabulary_size: of the learnt vocabulary, at most.
-        max_length: tokens a text is cut to; None to choose for each tokenizer from the training texts.
+        max_length: tokens that a model reads at a time; None to choose for each tokenizer from the training texts.
+        options: what can be asked of this task alone, by name.
         epochs: the budget of a run in passes over the training split; instead of the one in `config`.
         examples: the budget in training examples, instead.
         minutes: the budget in minutes of training, instead.
@@ -112,7 +116,18 @@ def compare(
         KeyboardInterrupt: Ctrl-C; what is finished is saved, the same call continues.
     """
     texts = catalogue(language(lang))
-    find_task(task)
+    source = DataSource(
+        data=data,
+        dev=dev,
+        test=test,
+        columns=columns or Columns(),
+        encoding=encoding,
+        on_error=on_error,
+        quoting=quoting,
+    )
+    named = named_task(task, source, options or {})
+    record = find_task(named.task)
+    task_options = options_from(record.options, named.options, task=named.task)
     training = _training(
         config,
         epochs=epochs,
@@ -123,29 +138,21 @@ def compare(
     )
     if seeds < 1:
         raise ConfigError("at least one training is needed", where="seeds", received=seeds, allowed="1 or more")
-    candidates = contestants(encoders, baselines, texts)
-    splits = load_splits(
-        data,
-        dev=dev,
-        test=test,
-        columns=columns or Columns(),
-        seed=split_seed,
-        duplicates=duplicates,
-        encoding=encoding,
-        on_error=on_error,
-        quoting=quoting,
-        limit=limit,
-    )
-    summary = data_summary(splits, texts, dev_as_test=_dev_as_test(data, dev, test, splits))
+    candidates = contestants(encoders, baselines, texts, possible=record.baselines(task_options))
+    splits = named.source.splits(record, named.options, seed=split_seed, duplicates=duplicates, limit=limit)
+    told = TaskConfig(task=named.task, labels=splits.labels, options=task_options)
+    format = named.source.format(record, named.options)
+    summary = data_summary(splits, format, texts, dev_as_test=_dev_as_test(named.source, format, splits))
     place = _device(device)
     plan = Plan(
-        task=task,
+        task=named.task,
         contestants=candidates,
         seeds=tuple(range(seeds)),
         training=training,
         max_length=max_length,
+        options=named.options,
         vocabulary_size=vocabulary_size,
-        main_metric=choose_main_metric(summary.label_counts),
+        main_metric=named.main_metric or record.ranking_metric(told, summary.label_counts),
         data_sha256=dict(splits.sha256),
         splits_hash=splits.content_hash(),
         device=place,
@@ -170,21 +177,23 @@ def compare(
 
 def _report(plan: Plan, results: Sequence[RunResult], data: DataSummary, title: str, out: Path) -> ComparisonReport:
     """Sum up the runs and say which candidate to take."""
-    texts = catalogue(plan.language)
-    summaries = summarise(
-        results, candidates=[one.info for one in plan.contestants], data=data, main_metric=plan.main_metric
-    )
+    texts, task = catalogue(plan.language), find_task(plan.task)
+    told = options_from(task.options, plan.options, task=plan.task)
+    config = TaskConfig(task=plan.task, labels=data.labels, options=told)
+    metric = task.metrics(config)[plan.main_metric]
+    summaries = summarise(results, candidates=[one.info for one in plan.contestants], metric=metric)
     found = recommend(summaries, main_metric=plan.main_metric, test_items=data.test, texts=texts)
     return ComparisonReport(
         schema_version=SCHEMA_VERSION,
         title=title,
         task=plan.task,
         main_metric=plan.main_metric,
-        greater_is_better=find_task(plan.task).greater_is_better,
+        greater_is_better=task.greater_is_better,
+        evidence_columns=task.evidence_columns(config),
         data=data,
         candidates=summaries,
         recommended=found.name,
-        reasons=(*found.reasons, *remarks(summaries, found.name, data, out=out, texts=texts)),
+        reasons=(*found.reasons, *remarks(summaries, found.name, out=out, texts=texts)),
         budget=budget_sentence(plan.training, plan.contestants, train=data.train, texts=texts),
         command=command_line(sys.argv),
         machine=machine_info(plan.device, plan.threads),
@@ -213,10 +222,13 @@ def _training(
     )
 
 
-def _dev_as_test(data: str | Path, dev: str | Path | None, test: str | Path | None, splits: Splits) -> bool:
+def _dev_as_test(source: DataSource, format: DataFormat, splits: Splits) -> bool:
     """Say whether the development file is what is measured on: there is no test file, or it has no labels."""
-    files = find_split_files(
-        Path(data), dev=None if dev is None else Path(dev), test=None if test is None else Path(test)
+    files = format.files(
+        Path(source.data),
+        dev=None if source.dev is None else Path(source.dev),
+        test=None if source.test is None else Path(source.test),
+        columns=source.columns,
     )
     used = {Path(name).name for name in splits.sha256}
     return files.dev is not None and (files.test is None or len(splits.sha256) < 3) and files.dev.name in used

@@ -9,10 +9,11 @@ import numpy as np
 from markupsafe import Markup
 
 from albertine.catalogue import Catalogue
-from albertine.comparison.charts import Curve, Point, curve_panel, marker, quality_against_cost
+from albertine.comparison.charts import Curve, Point, curve_panel, marker, quality_against_cost, reliability_chart
 from albertine.comparison.costs import Costs, costs_of
-from albertine.comparison.formats import byte_size, compact, milliseconds, percent, trimmed
+from albertine.comparison.formats import byte_size, compact, metric_name, milliseconds, percent, trimmed
 from albertine.comparison.results import ComparisonReport, RunResult
+from albertine.evaluation.calibration import reliability
 from albertine.evaluation.metrics import confusion_matrix
 from albertine.records import IntArray
 
@@ -28,6 +29,7 @@ __all__ = [
     "curve_panels",
     "key_marker",
     "matrix_size",
+    "reliability_panels",
 ]
 
 MATRICES = 6
@@ -72,7 +74,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """The learning curves of a candidate."""
+    """A chart of a candidate."""
 
     name: str
     marker: Markup
@@ -94,7 +96,7 @@ def matrix_size(labels: int) -> str:
 
 def cost_charts(report: ComparisonReport, texts: Catalogue) -> list[Markup]:
     """Draw quality against latency, and against size on disk, for the candidates of which both are known."""
-    metric = texts(f"metric.{report.main_metric}")
+    metric = metric_name(report.main_metric, texts)
     heading = metric[:1].upper() + metric[1:]
     kinds: tuple[tuple[str, Callable[[Costs], float | None], Callable[[float], str]], ...] = (
         ("latency", lambda costs: costs.latency_ms_p50, milliseconds),
@@ -127,7 +129,7 @@ def _ticks_of(write: Callable[[float], str]) -> Callable[[float], str]:
 
 def curve_panels(report: ComparisonReport, texts: Catalogue) -> list[Panel]:
     """Draw the learning curves of every candidate that has some, all on the same scale of quality."""
-    metric = texts(f"metric.{report.main_metric}")
+    metric = metric_name(report.main_metric, texts)
     metric = metric[:1].upper() + metric[1:]
     qualities = [
         value for one in report.candidates for curve in _dev_curves(one.runs) for value in curve.y if np.isfinite(value)
@@ -161,6 +163,32 @@ def curve_panels(report: ComparisonReport, texts: Catalogue) -> list[Panel]:
     return panels
 
 
+def reliability_panels(report: ComparisonReport, texts: Catalogue) -> list[Panel]:
+    """Draw how far confidence can be trusted, for every candidate whose answers have one, all its seeds together."""
+    columns = report.evidence_columns
+    if "confidence" not in columns or "predicted_label" not in columns:
+        return []
+    panels = []
+    for index, one in enumerate(report.candidates[:MATRICES]):
+        finished = [np.asarray(run.evidence) for run in one.runs if run.failed is None]
+        if not finished:
+            continue
+        rows = np.concatenate(finished)
+        right = rows[:, columns.index("gold_label")] == rows[:, columns.index("predicted_label")]
+        found = reliability(rows[:, columns.index("confidence")], right.astype(np.int64))
+        chart = reliability_chart(
+            found,
+            series=index,
+            identifier=f"reliability-{index}",
+            title=texts("chart.reliability_title", name=one.name),
+            description=texts("chart.reliability_description", error=percent(found.error)),
+            x_label=texts("chart.confidence"),
+            y_label=texts("chart.right"),
+        )
+        panels.append(Panel(name=one.name, marker=key_marker(index), chart=Markup(chart)))
+    return panels
+
+
 def _dev_curves(runs: Sequence[RunResult]) -> list[Curve]:
     return [
         Curve(
@@ -186,8 +214,13 @@ def _loss_curves(runs: Sequence[RunResult]) -> list[Curve]:
 
 
 def confusions(report: ComparisonReport, texts: Catalogue) -> list[Confusion]:
-    """Return the confusion matrices of the best candidates, each over all seeds that did not fail."""
-    gold = np.asarray(report.data.test_labels, dtype=np.int64)
+    """Return the confusion matrices of the best candidates, each over all seeds that did not fail.
+
+    There are none where an example has no one label.
+    """
+    columns = report.evidence_columns
+    if "gold_label" not in columns or "predicted_label" not in columns:
+        return []
     labels = report.data.labels
     found = []
     for index, one in enumerate(report.candidates[:MATRICES]):
@@ -196,7 +229,9 @@ def confusions(report: ComparisonReport, texts: Catalogue) -> list[Confusion]:
             continue
         counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
         for run in finished:
-            counts += confusion_matrix(gold, np.asarray(run.predicted, dtype=np.int64), len(labels))
+            evidence = np.asarray(run.evidence, dtype=np.int64)
+            gold, predicted = evidence[:, columns.index("gold_label")], evidence[:, columns.index("predicted_label")]
+            counts += confusion_matrix(gold, predicted, len(labels))
         small = len(labels) <= LARGEST_MATRIX
         found.append(
             Confusion(

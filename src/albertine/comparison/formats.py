@@ -14,6 +14,7 @@ __all__ = [
     "compact",
     "duration",
     "interval",
+    "metric_name",
     "milliseconds",
     "p_value",
     "percent",
@@ -43,6 +44,12 @@ def points(difference: float) -> str:
 def interval(value: Interval) -> str:
     """Write the ends of an interval of shares in percent."""
     return f"{percent(value.low)}–{percent(value.high)}"
+
+
+def metric_name(name: str, texts: Catalogue) -> str:
+    """Return what a metric is called in the report's language; a plug-in's goes by its own name."""
+    key = f"metric.{name}"
+    return texts(key) if key in texts else name.replace("_", " ")
 
 
 def p_value(value: float) -> str:

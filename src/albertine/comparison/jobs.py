@@ -34,6 +34,8 @@ class Job:
     training: Mapping[str, object]
     """The fields of `TrainingConfig`, the seed among them."""
     max_length: int | None
+    options: Mapping[str, object]
+    """Of the task, as they were asked for."""
     vocabulary: str | None
     """The hash of the learnt vocabulary it reads; None for a candidate with a tokenizer of its own, or without any."""
     data: str
@@ -140,8 +142,7 @@ class JobFolder:
         return RunResult(
             **{
                 **values,
-                "predicted": tuple(values["predicted"]),
-                "confidence": tuple(values["confidence"]),
+                "evidence": tuple(tuple(row) for row in values["evidence"]),
                 "curve": tuple(CurvePoint(**point) for point in values["curve"]),
                 "training": TrainingCost(**values["training"]),
                 "prediction": PredictionCost(**values["prediction"]),

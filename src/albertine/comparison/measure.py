@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from albertine.comparison.results import PredictionCost
 from albertine.errors import DataError
-from albertine.evaluation.metrics import FloatArray
 from albertine.evaluation.timing import Clock, peak_memory_bytes, percentiles
 from albertine.inference.model import Model
 from albertine.models.body import body_flops_per_token
@@ -36,8 +36,8 @@ _NOT_NEEDED = {"README.md", "manifest.json", "log.jsonl", "checkpoints"}
 class Measured:
     """A model on the test split."""
 
-    probabilities: FloatArray
-    """[N, C]"""
+    answers: list[Any]
+    """The task's, one an example."""
     cost: PredictionCost
     flops_per_token: float | None
     """At the mean length of the test texts; None for models without tokens."""
@@ -57,17 +57,17 @@ def measure(model: Model, examples: Sequence[Example], folder: Path, *, clock: C
     """
     if not examples:
         raise DataError("there are no test texts to measure on", next_step="Give more data, or a test file")
-    model.score_examples(examples[:64])
+    model.answer_examples(examples[:64])
     passes, begun = 0, clock()
     while passes == 0 or clock() - begun < THROUGHPUT_SECONDS:
-        probabilities = model.score_examples(examples)
+        answers = model.answer_examples(examples)
         passes += 1
     per_second = passes * len(examples) / max(clock() - begun, 1e-9)
     latencies = _latencies(model, examples, clock)
     found = percentiles(latencies)
     tokens = _mean_tokens(model, examples)
     return Measured(
-        probabilities=probabilities,
+        answers=answers,
         cost=PredictionCost(
             latency_ms_p50=found.p50,
             latency_ms_p95=found.p95,
@@ -117,7 +117,7 @@ def _spread(items: int, wanted: int) -> list[int]:
 def _mean_tokens(model: Model, examples: Sequence[Example]) -> float | None:
     if model.tokenizer is None:
         return None
-    encoded = model.task.encode(model.tokenizer, examples, model.task_config)
+    encoded = model.task.encode(model.tokenizer, examples, model.task_config, labelled=False)
     return sum(map(len, encoded)) / len(examples)
 
 

@@ -9,22 +9,23 @@ from pathlib import Path
 from albertine.catalogue import Catalogue
 from albertine.comparison.candidates import Contestant
 from albertine.comparison.results import CandidateSummary, DataSummary, RunResult
+from albertine.data.formats import DataFormat
 from albertine.data.samples import Splits
 from albertine.training.config import DEFAULT_EPOCHS, TrainingConfig
 
-__all__ = ["best_run", "budget_sentence", "data_summary", "did_not_learn", "remarks"]
+__all__ = ["best_run", "budget_sentence", "data_summary", "remarks"]
 
 
-def data_summary(splits: Splits, texts: Catalogue, *, dev_as_test: bool) -> DataSummary:
+def data_summary(splits: Splits, format: DataFormat, texts: Catalogue, *, dev_as_test: bool) -> DataSummary:
     """Describe the data as the candidates get it.
 
     Args:
         splits: the splits.
+        format: what their examples look like.
         texts: the report's language.
         dev_as_test: True where the development file is what is measured on.
     """
-    index = {label: place for place, label in enumerate(splits.labels)}
-    counts = Counter(one.label for one in splits.train)
+    counts = Counter(label for one in splits.train for label in format.labels(one))
     return DataSummary(
         source=splits.source,
         sha256=dict(splits.sha256),
@@ -33,7 +34,6 @@ def data_summary(splits: Splits, texts: Catalogue, *, dev_as_test: bool) -> Data
         test=len(splits.test),
         labels=splits.labels,
         label_counts={label: counts[label] for label in splits.labels},
-        test_labels=tuple(index[one.label or ""] for one in splits.test),
         notes=tuple(_data_notes(splits, texts, dev_as_test)),
     )
 
@@ -86,21 +86,20 @@ def budget_sentence(training: TrainingConfig, candidates: Sequence[Contestant], 
 
 
 def remarks(
-    candidates: Sequence[CandidateSummary], recommended: str | None, data: DataSummary, *, out: Path, texts: Catalogue
+    candidates: Sequence[CandidateSummary], recommended: str | None, *, out: Path, texts: Catalogue
 ) -> list[str]:
     """Say which candidates did not learn, and where the recommended one's model is.
 
     Args:
         candidates: summed up.
         recommended: the name of one of them.
-        data: for the most frequent label.
         out: the comparison's folder, as the user named it.
         texts: the report's language.
     """
     sentences = []
     for one in candidates:
         finished = [run for run in one.runs if run.failed is None]
-        lost = sum(did_not_learn(run, data.test_labels) for run in finished)
+        lost = sum(not run.learnt for run in finished)
         if lost:
             sentences.append(texts("remark.did_not_learn", name=one.name, count=lost, runs=len(finished)))
     chosen = next((one for one in candidates if one.name == recommended), None)
@@ -114,9 +113,3 @@ def remarks(
 def best_run(candidate: CandidateSummary) -> RunResult:
     """Return the finished run that is best on the development split: the test split chooses nothing."""
     return max((run for run in candidate.runs if run.failed is None), key=lambda run: run.dev_metric or 0.0)
-
-
-def did_not_learn(run: RunResult, test_labels: Sequence[int]) -> bool:
-    """Say whether a run is right no more often than always naming the most frequent label of the test split is."""
-    right = sum(one == gold for one, gold in zip(run.predicted, test_labels, strict=True))
-    return right <= max(Counter(test_labels).values())

@@ -12,13 +12,21 @@ from markupsafe import Markup
 
 from albertine.catalogue import Catalogue, catalogue
 from albertine.comparison.costs import costs_of
-from albertine.comparison.figures import confusions, cost_charts, curve_panels, key_marker, matrix_size
-from albertine.comparison.formats import NONE, byte_size, compact, interval, milliseconds, percent, rate
+from albertine.comparison.figures import (
+    confusions,
+    cost_charts,
+    curve_panels,
+    key_marker,
+    matrix_size,
+    reliability_panels,
+)
+from albertine.comparison.formats import NONE, byte_size, compact, interval, metric_name, milliseconds, percent, rate
 from albertine.comparison.recommendation import CHANCE, EQUAL_LATENCY, MARGIN
 from albertine.comparison.results import CandidateSummary, ComparisonReport
-from albertine.comparison.summary import IMBALANCE, RESAMPLES
+from albertine.comparison.summary import RESAMPLES
 from albertine.comparison.table import COLUMNS, Column
 from albertine.settings import language
+from albertine.tasks.classification_problems import IMBALANCE
 
 __all__ = ["render_page"]
 
@@ -26,6 +34,10 @@ _LANGUAGE_TAGS = {"en": "en", "zh": "zh-Hans"}
 _TABLES = (("table.quality_size", ("quality", "size")), ("table.time_memory", ("training", "prediction")))
 """The headings of the two big tables, with the groups of columns in each."""
 _OTHER_METRICS = ("accuracy", "macro_f1", "matthews", "log_loss", "brier", "ece")
+"""Of classification, in this order; other tasks show theirs as they come."""
+_MOST_METRICS = 8
+_SHARES = ("accuracy", "macro_f1", "micro_f1", "f1", "exact_match", "precision", "recall", "coverage", "bleu", "chrf")
+"""Metrics that are written in percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +114,7 @@ def render_page(report: ComparisonReport) -> str:
     style = (here / "report.css").read_text(encoding="utf-8")
     chosen = next((one for one in report.candidates if one.name == report.recommended), None)
     seeds = max((len(one.seeds) for one in report.candidates), default=0)
-    metric = texts(f"metric.{report.main_metric}")
+    metric = metric_name(report.main_metric, texts)
     return template.render(
         report=report,
         t=texts,
@@ -115,10 +127,12 @@ def render_page(report: ComparisonReport) -> str:
         tables=_TABLES,
         columns=COLUMNS,
         rows=[_row(index, one, report, texts) for index, one in enumerate(report.candidates)],
-        other_metrics=[name for name in _OTHER_METRICS if any(name in one.metrics for one in report.candidates)],
+        other_metrics=[(name, _column(name, texts)) for name in _other_metrics(report)],
         charts=cost_charts(report, texts),
         panels=curve_panels(report, texts),
         confusions=confusions(report, texts),
+        reliability=reliability_panels(report, texts),
+        one_label="predicted_label" in report.evidence_columns,
         size=matrix_size(len(report.data.labels)),
         labels=_label_counts(report),
         failures=[
@@ -144,6 +158,8 @@ def render_page(report: ComparisonReport) -> str:
 
 def _metric_reason(report: ComparisonReport, texts: Catalogue) -> str:
     counts = [count for count in report.data.label_counts.values() if count]
+    if report.main_metric not in ("accuracy", "macro_f1"):
+        return texts("data.metric_other", metric=metric_name(report.main_metric, texts))
     key = "data.metric_macro_f1" if report.main_metric == "macro_f1" else "data.metric_accuracy"
     ratio = max(counts) / min(counts) if counts else 1.0
     return texts(key, ratio=f"{ratio:.1f}", limit=f"{IMBALANCE:g}")
@@ -156,7 +172,7 @@ def _facts(chosen: CandidateSummary, report: ComparisonReport, texts: Catalogue)
     if chosen.quality:
         facts.append(
             Fact(
-                label=_capital(texts(f"metric.{report.main_metric}")),
+                label=_capital(metric_name(report.main_metric, texts)),
                 value=f"{percent(chosen.quality.value)}\u00a0%",
                 note=texts("fact.interval", interval=interval(chosen.quality)),
             )
@@ -204,18 +220,27 @@ def _row(index: int, candidate: CandidateSummary, report: ComparisonReport, text
         marker=key_marker(index),
         cells=tuple(Cell(column=column, text=column.cell(candidate, costs, texts)) for column in COLUMNS),
         bar=_bar(candidate, report.candidates),
-        metrics=tuple(
-            _metric_text(name, candidate.metrics.get(name))
-            for name in _OTHER_METRICS
-            if any(name in one.metrics for one in report.candidates)
-        ),
+        metrics=tuple(_metric_text(name, candidate.metrics.get(name)) for name in _other_metrics(report)),
     )
 
 
 def _metric_text(name: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return NONE
-    return percent(value) if name in ("accuracy", "macro_f1") else f"{value:.3f}"
+    return percent(value) if name in _SHARES else f"{value:.3f}"
+
+
+def _other_metrics(report: ComparisonReport) -> list[str]:
+    """Return the metrics of the second table: none of single labels, and not too many."""
+    found = dict.fromkeys(name for one in report.candidates for name in one.metrics if "/" not in name)
+    usual = [name for name in _OTHER_METRICS if name in found]
+    return (usual if "accuracy" in found and "macro_f1" in found else list(found))[:_MOST_METRICS]
+
+
+def _column(name: str, texts: Catalogue) -> str:
+    if f"column_metric.{name}" in texts:
+        return texts(f"column_metric.{name}")
+    return _capital(metric_name(name, texts)) + (", %" if name in _SHARES else "")
 
 
 def _bar(candidate: CandidateSummary, candidates: Sequence[CandidateSummary]) -> Bar | None:

@@ -33,6 +33,8 @@ class Plan:
     seeds: tuple[int, ...]
     training: TrainingConfig
     max_length: int | None
+    options: Mapping[str, object]
+    """Of the task, as they were asked for."""
     vocabulary_size: int
     main_metric: str
     data_sha256: Mapping[str, str]
@@ -54,6 +56,7 @@ class Plan:
             "splits": self.splits_hash,
             "vocabulary_size": self.vocabulary_size,
             "max_length": self.max_length,
+            "options": dict(self.options),
             "training": {name: value for name, value in training.items() if name != "seed"},
         }
 
@@ -84,6 +87,7 @@ class Plan:
             main_metric=self.main_metric,
             training=replace(self.training, seed=run.seed, precision=self.precision).to_dict(),
             max_length=self.max_length,
+            options=dict(self.options),
             vocabulary=vocabulary if one.learns_vocabulary else None,
             data=self.splits_hash,
             device=self.device,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from albertine.catalogue import Catalogue
 from albertine.comparison.costs import costs_of, is_baseline
-from albertine.comparison.formats import byte_size, compact, milliseconds, p_value, percent, points, times
+from albertine.comparison.formats import byte_size, compact, metric_name, milliseconds, p_value, percent, points, times
 from albertine.comparison.results import CandidateSummary
 
 __all__ = [
@@ -96,7 +96,7 @@ def recommend(
         return Recommendation(name=None, reasons=(texts("recommend.none"), *failures))
     eligible = equally_good(candidates)
     chosen = cheapest(eligible)
-    reasons = _why(chosen, measured, eligible, texts(f"metric.{main_metric}"), texts)
+    reasons = _why(chosen, measured, eligible, metric_name(main_metric, texts), texts)
     reasons += _trade(chosen, measured, texts)
     if is_baseline(chosen) and any(not is_baseline(one) for one in measured):
         reasons.append(texts("recommend.baseline", name=chosen.name))

@@ -20,12 +20,13 @@ from albertine.files import write_text
 
 __all__ = ["HTML_FILE", "JSON_FILE", "SCHEMA_VERSION", "read_report", "report_json", "terminal_table", "write_report"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of report.json; it changes when a field changes its name or meaning."""
 JSON_FILE = "report.json"
 HTML_FILE = "report.html"
 
 _NUMBERS = re.compile(r"\[\n[-+0-9.eE\s,]+\]")
+_ROWS = re.compile(r"\[\n(?:\s*\[[-+0-9.eE, ]*\],?\n)+\s*\]")
 
 Record = TypeVar("Record")
 
@@ -34,7 +35,8 @@ def report_json(report: ComparisonReport) -> str:
     """Return the whole report as a JSON document; numbers that JSON has no name for (NaN, infinity) become null."""
     text = json.dumps(_finite(asdict(report)), ensure_ascii=False, indent=2, allow_nan=False)
     # Thousands of predictions, one a line, would bury the rest. JSON strings hold no line breaks, so none is touched.
-    return _NUMBERS.sub(lambda found: "[" + ", ".join(found.group()[1:-1].replace(",", " ").split()) + "]", text) + "\n"
+    text = _NUMBERS.sub(lambda found: "[" + ", ".join(found.group()[1:-1].replace(",", " ").split()) + "]", text)
+    return _ROWS.sub(lambda found: " ".join(found.group().split()), text) + "\n"
 
 
 def write_report(report: ComparisonReport, folder: Path) -> None:

@@ -75,13 +75,13 @@ class RunResult:
     candidate: str
     seed: int
     failed: str | None = None
-    """Why the run failed; None where it did not. A failed run has no predictions."""
+    """Why the run failed; None where it did not. A failed run has no evidence."""
     folder: str = ""
     """The model folder, relative to the comparison's."""
-    predicted: tuple[int, ...] = ()
-    """Index of the predicted label of every test item."""
-    confidence: tuple[float, ...] = ()
-    """Probability of the predicted label of every test item."""
+    evidence: tuple[tuple[float, ...], ...] = ()
+    """What is kept of the answer to every test item, numbers that `ComparisonReport.evidence_columns` names."""
+    learnt: bool = True
+    """False where the answers do not depend on what was read: as good as always answering the same."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Every metric of the task on the test split."""
     dev_metric: float | None = None
@@ -130,9 +130,7 @@ class DataSummary:
     test: int
     labels: tuple[str, ...]
     label_counts: dict[str, int]
-    """In the training split."""
-    test_labels: tuple[int, ...]
-    """Gold label index of every test item."""
+    """In the training split; empty where the data have no labels."""
     notes: tuple[str, ...] = ()
     """What was done to the data (duplicates removed, rows skipped, columns guessed), one sentence each."""
 
@@ -146,6 +144,9 @@ class ComparisonReport:
     task: str
     main_metric: str
     greater_is_better: bool
+    evidence_columns: tuple[str, ...]
+    """What the numbers in `RunResult.evidence` are. Of classification: gold_label and predicted_label, indices into
+    `DataSummary.labels`, and confidence, the probability of the predicted one."""
     data: DataSummary
     candidates: tuple[CandidateSummary, ...]
     """Best quality first; candidates whose runs all failed last."""

@@ -13,10 +13,10 @@ from albertine.comparison.workspace import Workspace
 from albertine.data.samples import Splits
 from albertine.files import atomic_folder
 from albertine.progress import ProgressBar
-from albertine.tokenization.learn import learn_vocabulary
 from albertine.training.candidates import tokenizer_fingerprint
 from albertine.training.interrupts import Interrupts
 from albertine.training.progress import ProgressCallback
+from albertine.training.recipe import find_task
 
 __all__ = ["run_all", "set_up"]
 
@@ -40,10 +40,8 @@ def set_up(workspace: Workspace, plan: Plan, splits: Splits, *, resume: bool) ->
     if not readers:
         return None
     if not workspace.vocabulary.exists():
-        texts = (text for one in splits.train for text in (one.text, one.text_pair) if text is not None)
         lowercase = all(one.lowercase for one in readers)
-        tokenizer = learn_vocabulary(texts, size=plan.vocabulary_size, lowercase=lowercase)
-        logger.info("vocabulary: %s tokens, learnt from the training split", f"{tokenizer.vocab_size:,}")
+        tokenizer = find_task(plan.task).learn_vocabulary(splits.train, plan.vocabulary_size, lowercase)
         with atomic_folder(workspace.vocabulary) as folder:
             tokenizer.save(folder)
     return tokenizer_fingerprint(workspace.vocabulary)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from albertine.comparison.results import CandidateSummary, DataSummary, RunResult
-from albertine.errors import unknown_name
-from albertine.evaluation.metrics import MAIN_METRICS
+from albertine.comparison.results import CandidateSummary, RunResult
+from albertine.evaluation.metrics import FloatArray, Metric
 from albertine.evaluation.significance import (
     Resamples,
     holm,
@@ -19,10 +18,8 @@ from albertine.evaluation.significance import (
     resample_items,
 )
 
-__all__ = ["IMBALANCE", "RESAMPLES", "CandidateInfo", "choose_main_metric", "summarise"]
+__all__ = ["RESAMPLES", "CandidateInfo", "summarise"]
 
-IMBALANCE = 3.0
-"""From this ratio between the largest and the smallest class on, macro-F1 ranks the candidates instead of accuracy."""
 RESAMPLES = 2000
 """Bootstrap resamples behind every interval."""
 
@@ -38,24 +35,11 @@ class CandidateInfo:
     """A line for the reader."""
 
 
-def choose_main_metric(label_counts: Mapping[str, int]) -> str:
-    """Return accuracy, or macro_f1 where the largest class is more than `IMBALANCE` times the smallest.
-
-    Args:
-        label_counts: how often every label occurs in the training split.
-    """
-    counts = list(label_counts.values())
-    if counts and max(counts) > IMBALANCE * min(counts):
-        return "macro_f1"
-    return "accuracy"
-
-
 def summarise(
     runs: Sequence[RunResult],
     *,
     candidates: Sequence[CandidateInfo],
-    data: DataSummary,
-    main_metric: str,
+    metric: Metric,
     resamples: int = RESAMPLES,
     permutations: int = 9999,
     seed: int = 0,
@@ -69,33 +53,23 @@ def summarise(
     Args:
         runs: finished and failed runs, in any order.
         candidates: what was to run; the runs find theirs by name.
-        data: the data, for the gold labels of the test split.
-        main_metric: a key of `evaluation.metrics.MAIN_METRICS`.
+        metric: what they are ranked by.
         resamples: bootstrap resamples.
         permutations: random swaps of the permutation test.
         seed: of both.
 
     Returns:
         Best first; equal ones in the order of `candidates`; those whose runs all failed last.
-
-    Raises:
-        ConfigError: there is no such main metric.
     """
-    if main_metric not in MAIN_METRICS:
-        raise unknown_name("main metric", main_metric, MAIN_METRICS)
-    metric = MAIN_METRICS[main_metric]
-    gold = np.asarray(data.test_labels, dtype=np.int64)
     summaries: list[CandidateSummary] = []
     resampled: dict[str, Resamples] = {}
-    predicted: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = {}
+    evidence: dict[str, FloatArray] = {}
     for info in candidates:
         own = tuple(sorted((run for run in runs if run.candidate == info.name), key=lambda run: run.seed))
         finished = [run for run in own if run.failed is None]
         if finished:
-            predicted[info.name] = np.array([run.predicted for run in finished], dtype=np.int64)
-            resampled[info.name] = resample_items(
-                gold, predicted[info.name], metric=metric, resamples=resamples, seed=seed
-            )
+            evidence[info.name] = np.array([run.evidence for run in finished], dtype=np.float64)
+            resampled[info.name] = resample_items(evidence[info.name], metric, resamples=resamples, seed=seed)
         summaries.append(
             CandidateSummary(
                 name=info.name,
@@ -115,9 +89,7 @@ def summarise(
     best, *others = measured
     differences = [paired_difference(resampled[one.name], resampled[best.name], seed=seed) for one in others]
     permuted = [
-        paired_permutation_test(
-            gold, predicted[one.name], predicted[best.name], metric=metric, resamples=permutations, seed=seed
-        )
+        paired_permutation_test(evidence[one.name], evidence[best.name], metric, resamples=permutations, seed=seed)
         for one in others
     ]
     corrected = holm([max(pair) for pair in zip(permuted, (found.p_value for found in differences), strict=True)])

@@ -21,6 +21,7 @@ from albertine.comparison.formats import (
     compact,
     duration,
     interval,
+    metric_name,
     milliseconds,
     p_value,
     percent,
@@ -199,7 +200,7 @@ def _table(report: ComparisonReport, columns: Sequence[Column], texts: Catalogue
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(texts("table.candidate"), overflow="fold")
     for column in columns:
-        metric = texts(f"metric.{report.main_metric}")
+        metric = metric_name(report.main_metric, texts)
         table.add_column(texts(f"short.{column.key}", metric=metric), justify="right", no_wrap=True)
     for candidate in report.candidates:
         costs = costs_of(candidate)

@@ -29,7 +29,8 @@ from albertine.evaluation.timing import peak_memory_bytes
 from albertine.inference.model import load
 from albertine.training.candidates import find_candidate
 from albertine.training.progress import TrainingProgress
-from albertine.training.run import train
+from albertine.training.recipe import Recipe
+from albertine.training.training_run import train
 
 __all__ = ["main"]
 
@@ -60,20 +61,18 @@ class Channel:
 def run_training(folder: JobFolder, workspace: Workspace, channel: Channel, command: str) -> None:
     """Train the job's candidate, or go on where an interrupted training stopped; `command` started the comparison."""
     job = Job.read(folder.job)
-    config = job.training_config()
-    outcome = train(
-        workspace.read_splits(),
+    recipe = Recipe(
         task=job.task,
         encoder=job.source,
-        out=folder.model,
-        config=config,
+        config=job.training_config(),
         max_length=job.max_length,
+        options=job.options,
         tokenizer=workspace.vocabulary if job.vocabulary is not None else None,
         main_metric=job.main_metric,
-        progress=channel,
-        lang=job.language,
         device=job.device,
-        command=command,
+    )
+    outcome = train(
+        workspace.read_splits(), recipe, out=folder.model, progress=channel, lang=job.language, command=command
     )
     measured = outcome.measurements
     folder.write_trained(
@@ -110,6 +109,7 @@ def run_measuring(folder: JobFolder, workspace: Workspace) -> None:
     model = load(folder.model, device=job.device, precision=precision)
     examples = workspace.read_test()
     found = measure(model, examples, folder.model)
+    evidence = model.task.evidence(found.answers, examples, model.task_config)
     parameters = model.parameters_info
     folder.write_measured(
         job,
@@ -117,9 +117,9 @@ def run_measuring(folder: JobFolder, workspace: Workspace) -> None:
             candidate=job.candidate,
             seed=job.seed,
             folder=str(folder.model.relative_to(workspace.path)),
-            predicted=tuple(found.probabilities.argmax(axis=1).tolist()),
-            confidence=tuple(round(value, 5) for value in found.probabilities.max(axis=1).tolist()),
-            metrics=model.task.score(examples, found.probabilities, model.task_config),
+            evidence=tuple(tuple(row) for row in evidence.tolist()),
+            learnt=not model.task.did_not_learn(evidence, model.task_config),
+            metrics=model.task.score(found.answers, examples, model.task_config),
             dev_metric=trained.dev_metric,
             curve=trained.curve,
             training=trained.cost,

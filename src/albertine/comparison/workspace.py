@@ -14,7 +14,7 @@ from albertine.data.columns import Columns
 from albertine.data.samples import SplitCounts, Splits
 from albertine.errors import ConfigError
 from albertine.files import atomic_path, disk_errors, write_json
-from albertine.records import Example
+from albertine.records import Example, example_from_dict, example_to_dict
 
 __all__ = ["Workspace"]
 
@@ -156,13 +156,12 @@ class Workspace:
 def _write_examples(path: Path, examples: Iterable[Example]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for one in examples:
-            row = {"text": one.text, "text_pair": one.text_pair, "label": one.label, "file": one.file, "line": one.line}
-            file.write(json.dumps({key: value for key, value in row.items() if value is not None}) + "\n")
+            file.write(json.dumps(example_to_dict(one)) + "\n")
 
 
 def _read_examples(path: Path) -> tuple[Example, ...]:
     with path.open(encoding="utf-8") as file:
-        return tuple(Example(**json.loads(line)) for line in file)
+        return tuple(example_from_dict(json.loads(line)) for line in file)
 
 
 def _short(value: object) -> str:

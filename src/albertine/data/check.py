@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
+from albertine import registry
 from albertine.data.columns import Columns
 from albertine.data.findings import (
     NEEDED_TEXTS,
@@ -23,8 +24,8 @@ from albertine.data.findings import (
     repeated_texts,
     texts,
 )
-from albertine.data.readers import ReadResult, read_examples
-from albertine.data.split_files import find_split_files
+from albertine.data.formats import DataFormat
+from albertine.data.readers import ReadResult
 from albertine.data.splitting import TextGroup, group_texts, label_order
 from albertine.errors import ConfigError, DataError
 from albertine.files import sha256
@@ -132,6 +133,7 @@ def _counted(number: int, severity: Severity) -> str:
 def check_data(
     paths: str | Path | Sequence[str | Path],
     *,
+    task: str = "text-classification",
     columns: Columns = Columns(),  # noqa: B008  a frozen record
     encoding: str = "utf-8",
     quoting: str = "auto",
@@ -143,6 +145,7 @@ def check_data(
 
     Args:
         paths: files, each a split of its own, or a folder with train, dev and test.
+        task: what the data are for, which says what they look like.
         columns: as in `read_examples`.
         encoding: as in `read_examples`.
         quoting: as in `read_examples`.
@@ -157,24 +160,25 @@ def check_data(
     """
     if max_length is not None and max_length < 1:
         raise ConfigError("the maximum length is too small", received=max_length, allowed="at least 1")
+    format = _format(task)
     files: list[FileCheck] = []
     findings: list[Finding] = []
     read: dict[str, tuple[Sequence[Example], Sequence[TextGroup]]] = {}
     failure: DataError | None = None
-    named = _named(paths)
+    named = _named(format, paths, columns)
     # The first file is trained on; every other one that is there takes a part of the splitting off it.
     needed = {name: 0 if place else max(1, NEEDED_TEXTS + 1 - len(named)) for place, (name, _) in enumerate(named)}
     for name, path in named:
         try:
-            result, remark = _read(path, name, columns, encoding, quoting)
+            result, remark = _read(format, path, name, columns, encoding, quoting)
         except DataError as error:
             failure = failure or error
             findings.append(Finding(kind="unreadable", severity="error", message=str(error), count=1))
             continue
         findings.extend(remark)
-        groups = group_texts(result.examples)
+        groups = group_texts(result.examples, format)
         read[name] = result.examples, groups
-        counts = Counter(example.label for example in result.examples if example.label is not None)
+        counts = Counter(label for example in result.examples for label in format.labels(example))
         files.append(
             FileCheck(
                 name=name,
@@ -189,7 +193,7 @@ def check_data(
             )
         )
         findings.extend(bad_rows(result.bad_rows))
-        if counts:
+        if counts and format.stratified:
             findings.extend(labels(name, result.examples, groups, needed=needed[name]))
         findings.extend(repeated_texts(name, result.examples, groups))
         findings.extend(texts(name, result.examples))
@@ -206,7 +210,7 @@ def check_data(
     return DataCheck(files=tuple(files), findings=tuple(findings))
 
 
-def _named(paths: str | Path | Sequence[str | Path]) -> list[tuple[str, Path]]:
+def _named(format: DataFormat, paths: str | Path | Sequence[str | Path], columns: Columns) -> list[tuple[str, Path]]:
     """Return every file with its name: its part in a folder, else its file name, or its path where names repeat."""
     given = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if not given:
@@ -214,7 +218,7 @@ def _named(paths: str | Path | Sequence[str | Path]) -> list[tuple[str, Path]]:
     named: list[tuple[str, Path]] = []
     for path in given:
         if path.is_dir():
-            found = find_split_files(path)
+            found = format.files(path, columns=columns)
             named.extend((name if len(given) == 1 else str(file), file) for name, file in found.named())
         else:
             repeated = sum(other.name == path.name for other in given) > 1
@@ -225,14 +229,29 @@ def _named(paths: str | Path | Sequence[str | Path]) -> list[tuple[str, Path]]:
     return list(dict(named).items())
 
 
-def _read(path: Path, name: str, columns: Columns, encoding: str, quoting: str) -> tuple[ReadResult, Iterator[Finding]]:
+class _Task(Protocol):
+    """What is needed here of a task's record, which this folder knows nothing of."""
+
+    options: Callable[[], object]
+    format: Callable[[object], DataFormat]
+
+
+def _format(task: str) -> DataFormat:
+    """Return what the files of a task look like."""
+    record = cast("_Task", registry.tasks.get(task))
+    return record.format(record.options())
+
+
+def _read(
+    format: DataFormat, path: Path, name: str, columns: Columns, encoding: str, quoting: str
+) -> tuple[ReadResult, Iterator[Finding]]:
     """Read a file with its labels, or without where it has none."""
     try:
-        result = read_examples(path, columns=columns, encoding=encoding, on_error="skip", quoting=quoting)
+        result = format.read(path, columns=columns, encoding=encoding, on_error="skip", quoting=quoting)
         return result, iter(())
     except DataError as error:
         try:
-            result = read_examples(
+            result = format.read(
                 path, columns=columns, encoding=encoding, on_error="skip", labelled=False, quoting=quoting
             )
         except DataError:

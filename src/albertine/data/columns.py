@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from albertine.errors import ConfigError, DataError, did_you_mean
 
-__all__ = ["Columns", "Layout", "has_known_header", "resolve"]
+__all__ = ["Columns", "Layout", "has_known_header", "plain_name", "resolve"]
 
 
 def _words(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# Names under which the columns are found without being asked for, in the form that `_plain` gives them.
+# Names under which the columns are found without being asked for, in the form that `plain_name` gives them.
 _TEXT = _words(
     """text text_a review reviews review_text reviewtext sentence content comment comments message msg body document doc
     question query utterance tweet post sms title headline description abstract 文本 评论 内容 句子 标题 正文"""
@@ -90,7 +90,7 @@ class Layout:
 
 def has_known_header(cells: Sequence[str]) -> bool:
     """Say whether the first line of a file consists of usual column names, so that it cannot be a row."""
-    plain = [_plain(cell) for cell in cells]
+    plain = [plain_name(cell) for cell in cells]
     paired = {name for pair in _PAIRS for name in pair}
     known = _TEXT | _LABEL | paired
     return any(name in known for name in plain) and all(name in known | _ORDINAL for name in plain)
@@ -123,7 +123,7 @@ def resolve(
     if columns.by_number and not labelled and max(_numbers(columns)) > len(names):
         # The unlabelled test file of a set whose other files have no header and more columns.
         columns = Columns()
-    plain = [_plain(name) for name in names]
+    plain = [plain_name(name) for name in names]
     notes: list[str] = []
     label = _given(columns.label, names, where, "label", needed=labelled)
     if label is None and columns.label is None:
@@ -144,7 +144,8 @@ def resolve(
     return Layout(text=text, text_pair=pair, label=label, columns=found, notes=tuple(notes))
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return the name of a column as it is compared: lower-cased, blanks and hyphens as underscores."""
     return re.sub(r"[\s\-]+", "_", name.strip().strip("\ufeff\"'").lower())
 
 
@@ -184,7 +185,7 @@ def _given(name: str | None, names: Sequence[str], where: str, option: str, *, n
         return None
     if name in names:
         return list(names).index(name)
-    alike = [place for place, other in enumerate(names) if _plain(other) == _plain(name)]
+    alike = [place for place, other in enumerate(names) if plain_name(other) == plain_name(name)]
     if len(alike) == 1:
         return alike[0]
     if name.isdecimal() and 1 <= int(name) <= len(names):
@@ -203,7 +204,7 @@ def _given(name: str | None, names: Sequence[str], where: str, option: str, *, n
 def _guessed_label(
     names: Sequence[str], plain: list[str], columns: Columns, where: str, labelled: bool, notes: list[str]
 ) -> int | None:
-    taken = {_plain(name) for name in (columns.text, columns.text_pair) if name is not None}
+    taken = {plain_name(name) for name in (columns.text, columns.text_pair) if name is not None}
     candidates = [place for place, name in enumerate(plain) if name in _LABEL and name not in taken]
     exact = [place for place in candidates if plain[place] == "label"]
     if len(exact) == 1:

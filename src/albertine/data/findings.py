@@ -39,6 +39,9 @@ _BAD_ROW_KINDS = {
     "encoding": "rows with bytes that cannot be decoded",
     "json": "lines that are no JSON objects",
     "type": "rows with a value of the wrong type",
+    "tag": "rows with a tag that is none",
+    "spans": "rows with spans that are outside, empty or overlapping",
+    "answer": "questions whose answers do not stand in their context",
 }
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -103,10 +106,11 @@ def bad_rows(rows: Sequence[BadRow]) -> Iterator[Finding]:
     for row in rows:
         by_kind[row.kind].append(row)
     for kind, members in by_kind.items():
+        what = _BAD_ROW_KINDS.get(kind, f"rows that cannot be used ({kind})")
         yield Finding(
             kind=kind,
             severity="error",
-            message=f"{_BAD_ROW_KINDS[kind]}: {len(members):,}; --on-error skip leaves them out",
+            message=f"{what}: {len(members):,}; --on-error skip leaves them out",
             count=len(members),
             examples=tuple(Place(file=row.file, line=row.line, text=row.reason) for row in members[:_SHOWN]),
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from albertine.data.answers import Answer, AnswerReader, one_label, written_number
 from albertine.data.columns import Columns, Layout, has_known_header, resolve
 from albertine.data.compressed import Source, read_source
 from albertine.data.delimited import Record, read_sheet
@@ -18,7 +18,16 @@ from albertine.data.structured import JsonRow, ParquetTable, json_names, read_js
 from albertine.errors import ConfigError, DataError
 from albertine.records import Example
 
-__all__ = ["BadRow", "Columns", "ReadResult", "read_examples"]
+__all__ = [
+    "BadRow",
+    "Columns",
+    "ReadResult",
+    "marks_inside",
+    "one_of",
+    "read_examples",
+    "stop_at_bad_rows",
+    "summed_up",
+]
 
 _logger = logging.getLogger("albertine")
 
@@ -81,6 +90,7 @@ def read_examples(
     on_error: str = "stop",
     labelled: bool = True,
     quoting: str = "auto",
+    answers: AnswerReader = one_label,
 ) -> ReadResult:
     """Read a CSV, TSV, JSON Lines, JSON, Parquet or text file, packed (.gz, .xz, .zst, one-member .zip) or not.
 
@@ -92,13 +102,14 @@ def read_examples(
         labelled: True where every row must have a label; False to take labels where there are some.
         quoting: "on" (a quote holds a field together, as in CSV), "off" (a quote is a character) or "auto" (on for CSV,
             off for TSV unless the file is written with quoted fields throughout).
+        answers: what the label's column says.
 
     Raises:
         ConfigError: `on_error`, `quoting` or `encoding` is none of those that exist.
         DataError: the file, its encoding, its columns or (with "stop") one of its rows is not usable.
     """
-    _one_of("on_error", on_error, ("stop", "skip"))
-    _one_of("quoting", quoting, ("auto", "on", "off"))
+    one_of("on_error", on_error, ("stop", "skip"))
+    one_of("quoting", quoting, ("auto", "on", "off"))
     path = Path(path)
     source = read_source(path)
     if not source.data.strip():
@@ -107,15 +118,15 @@ def read_examples(
     examples: list[Example] = []
     bad_rows: list[BadRow] = []
     for row in table.rows:
-        made = _example(row, str(path), pairs=table.layout.text_pair is not None, labelled=labelled)
+        made = _example(row, str(path), answers, pairs=table.layout.text_pair is not None, labelled=labelled)
         if isinstance(made, BadRow):
             bad_rows.append(made)
         else:
             examples.append(made)
-    _stop_at_bad_rows(bad_rows, len(examples), str(path), on_error)
-    notes = [*table.layout.notes, *table.notes, *_marks_inside(examples)]
+    stop_at_bad_rows(bad_rows, len(examples), str(path), on_error)
+    notes = [*table.layout.notes, *table.notes, *marks_inside(examples)]
     if bad_rows:
-        notes.append(f"{len(bad_rows)} of {len(bad_rows) + len(examples)} rows left out ({_summed_up(bad_rows)})")
+        notes.append(f"{len(bad_rows)} of {len(bad_rows) + len(examples)} rows left out ({summed_up(bad_rows)})")
     notes = [f"{path.name}: {note}" for note in notes]
     for note in notes:
         _logger.info(note)
@@ -124,12 +135,14 @@ def read_examples(
     )
 
 
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise a ConfigError where an option has none of its values."""
     if value not in allowed:
         raise ConfigError(f"unknown value of {option}", received=repr(value), allowed=", ".join(allowed))
 
 
-def _stop_at_bad_rows(bad_rows: list[BadRow], good: int, path: str, on_error: str) -> None:
+def stop_at_bad_rows(bad_rows: list[BadRow], good: int, path: str, on_error: str) -> None:
+    """Raise a DataError where rows are bad and that is not to be passed over, or where none is left."""
     if not bad_rows and not good:
         raise DataError("the file has no rows", where=path, next_step="Pass a file with at least a few rows a label")
     if bad_rows and on_error == "stop":
@@ -148,12 +161,14 @@ def _stop_at_bad_rows(bad_rows: list[BadRow], good: int, path: str, on_error: st
         )
 
 
-def _summed_up(bad_rows: list[BadRow]) -> str:
+def summed_up(bad_rows: list[BadRow]) -> str:
+    """Return how many bad rows there are of each kind, the most frequent first."""
     counts = Counter(row.kind for row in bad_rows)
     return ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
 
 
-def _marks_inside(examples: list[Example]) -> Iterator[str]:
+def marks_inside(examples: list[Example]) -> Iterator[str]:
+    """Say how many texts have a byte order mark inside."""
     marked = [e for e in examples if "\ufeff" in e.text or (e.text_pair is not None and "\ufeff" in e.text_pair)]
     if marked:
         count = "1 text has" if len(marked) == 1 else f"{len(marked)} texts have"
@@ -263,31 +278,36 @@ def _sheet_rows(records: list[Record], layout: Layout, width: int, *, exact: boo
             yield _Row(record.line, _values(layout, record.cells))
 
 
-def _example(row: _Row, path: str, *, pairs: bool, labelled: bool) -> Example | BadRow:
+def _example(row: _Row, path: str, answers: AnswerReader, *, pairs: bool, labelled: bool) -> Example | BadRow:
     kind, reason = row.kind, row.problem
-    text, pair, label = _text(row.values[0]), _text(row.values[1]), _label(row.values[2])
+    text, pair, answer = _text(row.values[0]), _text(row.values[1]), answers(row.values[2])
     if reason is None:
         texts = [text, pair] if pairs else [text]
-        values = [value for value in (*texts, label) if isinstance(value, str)]
+        named = [*answer.labels] if isinstance(answer, Answer) and answer.labels is not None else []
+        named += [answer.label] if isinstance(answer, Answer) and answer.label is not None else []
+        values = [value for value in (*texts, *named) if isinstance(value, str)]
         if any(value is None for value in texts) or any(
             isinstance(value, str) and not value.strip() for value in texts
         ):
             kind, reason = "empty-text", "one of the two texts is empty" if pairs else "the text is empty"
-        elif wrong := next((value for value in (*texts, label) if isinstance(value, TypeError)), None):
+        elif wrong := next((value for value in (*texts, answer) if isinstance(value, TypeError)), None):
             kind, reason = "type", str(wrong)
         elif any(_SURROGATE.search(value) for value in values):
             damaged = any(_ESCAPED_BYTE.search(value) for value in values)
             kind = "encoding"
             reason = "bytes that the encoding does not know" if damaged else "half of a surrogate pair"
-        elif labelled and label is None:
+        elif labelled and answer is None:
             kind, reason = "no-label", "the label is missing"
     if reason is not None:
         return BadRow(file=path, line=row.line, kind=kind, reason=reason)
     assert isinstance(text, str)  # the cases above have left nothing else
+    given = answer if isinstance(answer, Answer) else Answer()
     return Example(
         text=text,
         text_pair=pair if isinstance(pair, str) else None,
-        label=label if isinstance(label, str) else None,
+        label=given.label,
+        labels=given.labels,
+        value=given.value,
         file=path,
         line=row.line,
     )
@@ -297,29 +317,5 @@ def _text(value: object) -> str | TypeError | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
-        return _number(value)
+        return written_number(value)
     return TypeError(f"the text is a {type(value).__name__}, not a string")
-
-
-def _label(value: object) -> str | TypeError | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, bool | int | float):
-        return _number(value)
-    if isinstance(value, list | tuple):
-        return TypeError("the label is a list; one label a text is needed")
-    return TypeError(f"the label is a {type(value).__name__}, not a string or a number")
-
-
-def _number(value: bool | int | float) -> str | None:
-    """Write a number as the file would: true, 1 (also for 1.0, which tables make of 1 beside a gap), 0.5."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        if math.isnan(value):
-            return None
-        if value.is_integer():
-            return str(int(value))
-    return str(value)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from albertine.data.columns import Columns
-from albertine.data.identity import identity
-from albertine.data.readers import BadRow, ReadResult, read_examples
-from albertine.data.split_files import SplitFiles, find_split_files
+from albertine.data.formats import LABELLED_TEXTS, DataFormat
+from albertine.data.readers import BadRow, ReadResult
+from albertine.data.split_checks import enough_rows, enough_texts, pairs_alike
+from albertine.data.split_files import SplitFiles
 from albertine.data.splitting import TextGroup, divide, group_texts, label_order, sample
 from albertine.errors import ConfigError, DataError
 from albertine.files import sha256
-from albertine.records import Example
+from albertine.records import Example, example_to_dict
 
 __all__ = ["SplitCounts", "Splits", "load_splits"]
 
@@ -56,7 +56,8 @@ class Splits:
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     labels: tuple[str, ...]
-    """Every label, numbers by value, then the rest by code point; all of them occur in train."""
+    """Every label, numbers by value, then the rest by code point; all of them occur in train. Empty where the data
+    have no labels."""
     notes: tuple[str, ...]
     """What was guessed, removed or moved, one sentence each without its full stop."""
     sha256: Mapping[str, str]
@@ -74,7 +75,9 @@ class Splits:
         digest = hashlib.sha256()
         for part in (self.train, self.dev, self.test):
             for one in part:
-                digest.update(json.dumps([one.text, one.text_pair, one.label]).encode())
+                row = example_to_dict(one)
+                where = {"file", "line", "identifier"}
+                digest.update(json.dumps({name: row[name] for name in sorted(row) if name not in where}).encode())
             digest.update(b"\n")
         return digest.hexdigest()
 
@@ -82,6 +85,7 @@ class Splits:
 def load_splits(
     path: str | Path,
     *,
+    format: DataFormat = LABELLED_TEXTS,
     dev: str | Path | None = None,
     test: str | Path | None = None,
     columns: Columns = Columns(),  # noqa: B008  a frozen record
@@ -103,6 +107,7 @@ def load_splits(
 
     Args:
         path: a file, or a folder with train, dev (valid, validation) and test.
+        format: what the files look like.
         dev: a development file.
         test: a test file.
         columns: as in `read_examples`.
@@ -121,12 +126,12 @@ def load_splits(
     """
     if duplicates not in ("group", "drop"):
         raise ConfigError("unknown value of duplicates", received=repr(duplicates), allowed="group, drop")
-    files = find_split_files(
-        Path(path), dev=None if dev is None else Path(dev), test=None if test is None else Path(test)
+    files = format.files(
+        Path(path), dev=None if dev is None else Path(dev), test=None if test is None else Path(test), columns=columns
     )
 
     def read(file: Path, *, columns: Columns = columns, labelled: bool = True) -> ReadResult:
-        return read_examples(
+        return format.read(
             file, columns=columns, encoding=encoding, on_error=on_error, labelled=labelled, quoting=quoting
         )
 
@@ -134,7 +139,7 @@ def load_splits(
     results = {"train": read(files.train)}
     if files.test is not None:
         # Where the label's column was found by being the only one left, only train's answer can tell test's.
-        if _has_labels(read(files.test, labelled=False)) or _reads_like(results["train"], files.test, read):
+        if _answered(read(files.test, labelled=False), format) or _reads_like(results["train"], files.test, read):
             results["test"] = read(files.test)
         else:
             notes.append(f"{files.test.name} has no labels, so it is not used")
@@ -146,7 +151,7 @@ def load_splits(
         results["test"] = results.pop("dev")
     splits = _made(
         {name: result.examples for name, result in results.items()},
-        _Plan(seed=seed, drop=duplicates == "drop", skip=on_error == "skip", limit=limit),
+        _Plan(format=format, seed=seed, drop=duplicates == "drop", skip=on_error == "skip", limit=limit),
         _Tally(notes=notes, bad_rows=[row for result in results.values() for row in result.bad_rows]),
     )
     for note in notes:
@@ -172,14 +177,15 @@ def _reads_like(train: ReadResult, test: Path, read: Callable[..., ReadResult]) 
     if train.columns.label is None:
         return False
     try:
-        return _has_labels(read(test, columns=train.columns, labelled=False))
+        return _answered(read(test, columns=train.columns, labelled=False), LABELLED_TEXTS)
     except DataError:
         return False
 
 
-def _has_labels(result: ReadResult) -> bool:
-    labels = {example.label for example in result.examples} - {None}
-    return bool(labels) and labels != {_SECRET_LABEL}
+def _answered(result: ReadResult, format: DataFormat) -> bool:
+    """Say whether a file tells the answers, other than the one that hides them."""
+    answered = [example for example in result.examples if format.answered(example)]
+    return any(example.label != _SECRET_LABEL for example in answered)
 
 
 def _unique(file: Path, files: Sequence[Path]) -> bool:
@@ -190,6 +196,7 @@ def _unique(file: Path, files: Sequence[Path]) -> bool:
 class _Plan:
     """What was asked for."""
 
+    format: DataFormat
     seed: int
     drop: bool
     skip: bool
@@ -221,21 +228,27 @@ class _Made:
 
 def _made(examples: dict[str, tuple[Example, ...]], plan: _Plan, tally: _Tally) -> _Made:
     """Make three splits of one, two (train, test) or three that were read."""
-    _pairs_alike(examples)
+    pairs_alike(examples)
     given: list[str] = [name for name in ("dev", "test") if name in examples]
     if len(given) == 2:
-        examples["dev"] = _without(examples["dev"], [examples["test"]], "dev", "test", tally)
+        examples["dev"] = _without(examples["dev"], [examples["test"]], "dev", "test", plan, tally)
     if given:
         measured = [examples[name] for name in given]
-        examples["train"] = _without(examples["train"], measured, "train", " or ".join(given), tally)
+        examples["train"] = _without(examples["train"], measured, "train", " or ".join(given), plan, tally)
     train = examples["train"]
-    groups = group_texts(train)
-    _enough_texts(train, groups, needed=3 - len(given))
-    labels = tuple(sorted({group.label for group in groups}, key=label_order))
-    for name in given:
+    groups = group_texts(train, plan.format)
+    if plan.format.stratified:
+        enough_texts(train, groups, needed=3 - len(given))
+        found = {group.label for group in groups}
+    else:
+        enough_rows(train, groups, needed=3 - len(given))
+        found = {label for one in train for label in plan.format.labels(one)}
+    labels = tuple(sorted(found, key=label_order))
+    for name in given if plan.format.closed else ():
         examples[name] = _with_known_labels(examples[name], labels, name, plan, tally)
     _say_duplicates(train, groups, plan, tally)
-    chosen = _sampled(groups, plan, len(labels), 3 - len(given), tally)
+    strata = len({group.label for group in groups})
+    chosen = _sampled(groups, plan, strata, 3 - len(given), tally)
     carved = {"test", "dev"}.difference(given)
     parts = divide(chosen, shares=[_TENTH] * len(carved), seed=plan.seed)
     for name, part in zip([*sorted(carved), "train"], parts, strict=True):
@@ -258,22 +271,18 @@ def _made(examples: dict[str, tuple[Example, ...]], plan: _Plan, tally: _Tally) 
     )
 
 
-def _pairs_alike(examples: Mapping[str, tuple[Example, ...]]) -> None:
-    paired = {name: rows[0].text_pair is not None for name, rows in examples.items()}
-    if len(set(paired.values())) > 1:
-        raise DataError(
-            "one file has pairs of texts, another has single texts",
-            received=", ".join(f"{name}: {'pairs' if value else 'single texts'}" for name, value in paired.items()),
-            next_step="Name the columns with --text-column and --text-pair-column",
-        )
-
-
 def _without(
-    rows: tuple[Example, ...], others: Sequence[tuple[Example, ...]], name: str, place: str, tally: _Tally
+    rows: tuple[Example, ...],
+    others: Sequence[tuple[Example, ...]],
+    name: str,
+    place: str,
+    plan: _Plan,
+    tally: _Tally,
 ) -> tuple[Example, ...]:
     """Remove the rows whose text occurs in one of `others`."""
-    seen = {identity(example) for other in others for example in other}
-    kept = tuple(example for example in rows if identity(example) not in seen)
+    marks = plan.format.marks
+    seen = {mark for other in others for example in other for mark in marks(example)}
+    kept = tuple(example for example in rows if seen.isdisjoint(marks(example)))
     removed = len(rows) - len(kept)
     if removed:
         tally.overlaps += removed
@@ -285,47 +294,21 @@ def _without(
     return kept
 
 
-def _enough_texts(examples: tuple[Example, ...], groups: Sequence[TextGroup], *, needed: int) -> None:
-    """Refuse a single class, and labels with too few texts for the splits that are to be made."""
-    first: dict[str, Example] = {}
-    for example in examples:
-        first.setdefault(example.label or "", example)
-    counts = Counter(group.label for group in groups)
-    if len(first) == 1:
-        label, example = next(iter(first.items()))
-        raise DataError(
-            f"every row has the label {label!r}",
-            where=example.file,
-            allowed="at least two labels",
-            next_step="Check that --label-column names the right column",
-        )
-    rare = sorted((label for label in first if counts[label] < needed), key=lambda label: (counts[label], label))
-    if rare:
-        label, example, count = rare[0], first[rare[0]], counts[rare[0]]
-        seen = "is seen once" if count == 1 else f"has {count} different texts"
-        seen = "stands only on texts that have another label more often" if count == 0 else seen
-        others = f" ({len(rare) - 1} other labels are as rare)" if len(rare) > 1 else ""
-        parts = {1: "train", 2: "train and dev", 3: "train, dev and test"}[needed]
-        header = " If line 1 is a header, name the columns instead of numbering them." if example.line == 1 else ""
-        raise DataError(
-            f"the label {label!r} {seen}{others}",
-            where=f"{example.file}:{example.line}",
-            allowed=f"at least {needed} different texts a label, for {parts}",
-            next_step=f"Add examples of it, give those rows another label, or remove them.{header}".removesuffix("."),
-        )
-
-
 def _with_known_labels(
     rows: tuple[Example, ...], labels: Sequence[str], name: str, plan: _Plan, tally: _Tally
 ) -> tuple[Example, ...]:
     """Treat rows whose label train does not have as bad rows."""
     known = set(labels)
-    unknown = [example for example in rows if example.label not in known]
+
+    def strange(example: Example) -> list[str]:
+        return [label for label in plan.format.labels(example) if label not in known]
+
+    unknown = [example for example in rows if strange(example)]
     if not unknown:
         return rows
     first = unknown[0]
     if not plan.skip:
-        names = sorted({example.label or "" for example in unknown}, key=label_order)
+        names = sorted({label for example in unknown for label in strange(example)}, key=label_order)
         raise DataError(
             f"{len(unknown)} of {len(rows)} rows of {name} have a label that train does not have",
             where=f"{first.file}:{first.line}",
@@ -334,10 +317,10 @@ def _with_known_labels(
             next_step="Mend the labels, or leave such rows out with --on-error skip",
         )
     for example in unknown:
-        reason = f"the label {example.label!r} does not occur in train"
+        reason = f"the label {strange(example)[0]!r} does not occur in train"
         tally.bad_rows.append(BadRow(file=example.file, line=example.line, kind="unknown-label", reason=reason))
     tally.notes.append(f"{len(unknown)} of {len(rows)} rows of {name} have a label that train does not have: left out")
-    kept = tuple(example for example in rows if example.label in known)
+    kept = tuple(example for example in rows if not strange(example))
     if not kept:
         raise DataError(f"no label of {name} occurs in train", where=first.file, next_step="Check the label columns")
     return kept
@@ -375,8 +358,8 @@ def _rows(
 ) -> tuple[Example, ...]:
     """Return the rows of the groups in the order of the file; with `drop` one of each."""
     if plan.drop:
-        tally.duplicates += sum(len(group.rows) - 1 for group in groups)
-        indices = [group.kept(examples) for group in groups]
+        tally.duplicates += sum(len(group.rows) - len(group.kept) for group in groups)
+        indices = [row for group in groups for row in group.kept]
     else:
         indices = [row for group in groups for row in group.rows]
     return tuple(examples[row] for row in sorted(indices))

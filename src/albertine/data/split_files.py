@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from albertine.data.columns import Columns
 from albertine.errors import DataError
 
-__all__ = ["SplitFiles", "find_split_files"]
+__all__ = ["ROLES", "SplitFiles", "find_split_files", "only_one"]
 
-_ROLES = {
+ROLES = {
     "train": "train",
     "training": "train",
     "dev": "dev",
@@ -23,6 +24,7 @@ _ROLES = {
     "testing": "test",
 }
 _READ = {"", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq"}
+_READ |= {".conll", ".bio", ".iob", ".iob2", ".bioes"}
 _PACKED = {".gz", ".xz", ".zst", ".zip"}
 
 
@@ -41,17 +43,25 @@ class SplitFiles:
                 yield name, path
 
 
-def find_split_files(path: Path, *, dev: Path | None = None, test: Path | None = None) -> SplitFiles:
+def find_split_files(
+    path: Path,
+    *,
+    dev: Path | None = None,
+    test: Path | None = None,
+    columns: Columns = Columns(),  # noqa: B008  a frozen record
+) -> SplitFiles:
     """Find the files of a data set: `path` is one file, or a folder with files named train, dev (valid) and test.
 
     Args:
         path: a file or a folder.
         dev: a development file, instead of the folder's.
         test: a test file, instead of the folder's.
+        columns: not looked at; other formats go by them.
 
     Raises:
         DataError: the path does not exist, the folder has no training file, or two files could be one part.
     """
+    del columns
     if not path.exists():
         raise DataError("there is no such file or folder", where=str(path), next_step="Check the path")
     if not path.is_dir():
@@ -61,12 +71,12 @@ def find_split_files(path: Path, *, dev: Path | None = None, test: Path | None =
     for entry in sorted(path.iterdir()):
         if entry.is_file() and not entry.name.startswith(".") and _suffix(entry) in _READ:
             stem = entry.name.split(".")[0].lower()
-            roles = {_ROLES[word] for word in re.split(r"[-_ ]+", stem) if word in _ROLES}
-            if stem in _ROLES:
-                exact[_ROLES[stem]].append(entry)
+            roles = {ROLES[word] for word in re.split(r"[-_ ]+", stem) if word in ROLES}
+            if stem in ROLES:
+                exact[ROLES[stem]].append(entry)
             elif len(roles) == 1:
                 found[roles.pop()].append(entry)
-    chosen = {role: _only(path, role, exact[role] or found[role]) for role in ("train", "dev", "test")}
+    chosen = {role: only_one(path, role, exact[role] or found[role]) for role in ("train", "dev", "test")}
     if chosen["train"] is None:
         names = ", ".join(entry.name for entry in sorted(path.iterdir())[:10])
         raise DataError(
@@ -86,7 +96,8 @@ def _suffix(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _only(folder: Path, role: str, candidates: list[Path]) -> Path | None:
+def only_one(folder: Path, role: str, candidates: list[Path]) -> Path | None:
+    """Return the file of a role; None where there is none. Raises a DataError where there are several."""
     if len(candidates) > 1:
         raise DataError(
             f"several files could be {role}",

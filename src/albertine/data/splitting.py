@@ -8,10 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from albertine.data.identity import identity
+from albertine.data.formats import LABELLED_TEXTS, DataFormat
 from albertine.records import Example
 
-__all__ = ["TextGroup", "divide", "group_texts", "label_order", "sample"]
+__all__ = ["TextGroup", "connected", "divide", "group_texts", "label_order", "sample"]
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
 
@@ -21,31 +21,63 @@ class TextGroup:
     """The rows that hold one text."""
 
     key: bytes
-    """What they share, see `identity`."""
+    """The smallest of their marks, see `DataFormat.marks`; it does not depend on the order of the rows."""
     label: str
-    """The label most of them have; among equals the one that comes first."""
+    """The label most of them have, among equals the one that comes first; "" where the splits are not stratified."""
     rows: tuple[int, ...]
     """Their indices, ascending."""
+    kept: tuple[int, ...]
+    """The rows that stand for the group where duplicates are dropped: the first that says what most of them say; all
+    of them where rows of one text add to each other."""
     conflicting: bool
-    """True where they do not all have one label."""
-
-    def kept(self, examples: Sequence[Example]) -> int:
-        """Return the index of the row that stands for the group: the first that has its label."""
-        return next(row for row in self.rows if examples[row].label == self.label)
+    """True where they do not all say the same."""
 
 
-def group_texts(examples: Sequence[Example]) -> list[TextGroup]:
+def group_texts(examples: Sequence[Example], format: DataFormat = LABELLED_TEXTS) -> list[TextGroup]:
     """Gather the rows of each distinct text, in order of first appearance."""
     rows: dict[bytes, list[int]] = defaultdict(list)
-    for index, example in enumerate(examples):
-        rows[identity(example)].append(index)
+    for index, key in enumerate(connected([format.marks(example) for example in examples])):
+        rows[key].append(index)
     groups = []
     for key, members in rows.items():
-        counts = Counter(examples[row].label or "" for row in members)
+        answers = [format.answer(examples[row]) for row in members]
+        counts = Counter(answers)
         # Counter keeps the order of first appearance, and max takes the first among equals.
-        label = max(counts, key=lambda name: counts[name])
-        groups.append(TextGroup(key=key, label=label, rows=tuple(members), conflicting=len(counts) > 1))
+        usual = max(counts, key=lambda name: counts[name])
+        groups.append(
+            TextGroup(
+                key=key,
+                label=usual if format.stratified else "",
+                rows=tuple(members),
+                kept=(members[answers.index(usual)],) if usual else tuple(members),
+                conflicting=len(counts) > 1,
+            )
+        )
     return groups
+
+
+def connected(marks: Sequence[tuple[bytes, ...]]) -> list[bytes]:
+    """Return a key for every row that it shares with all rows it is connected to by marks, directly or through others.
+
+    Args:
+        marks: of every row, at least one.
+
+    Returns:
+        The smallest mark of those that are connected.
+    """
+    leads: dict[bytes, bytes] = {}
+
+    def lead(mark: bytes) -> bytes:
+        while (above := leads.setdefault(mark, mark)) != mark:
+            leads[mark] = leads[above]  # halves the way, so that long chains stay cheap
+            mark = above
+        return mark
+
+    for own in marks:
+        first, *others = sorted(lead(mark) for mark in own)
+        for other in others:
+            leads[other] = first
+    return [lead(own[0]) for own in marks]
 
 
 def divide(groups: Sequence[TextGroup], *, shares: Sequence[float], seed: int) -> list[list[TextGroup]]:

@@ -6,20 +6,21 @@ N items, C classes. Labels are class indices in 0 … C-1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from albertine.errors import DataError
+from albertine.evaluation.calibration import FloatArray, reliability
 from albertine.records import IntArray
 
 __all__ = [
-    "MAIN_METRICS",
     "FloatArray",
     "Metric",
     "accuracy",
     "brier_score",
     "classification_metrics",
+    "classification_rankings",
     "confusion_matrix",
     "expected_calibration_error",
     "f1_per_class",
@@ -28,10 +29,26 @@ __all__ = [
     "matthews",
 ]
 
-FloatArray = npt.NDArray[np.floating]
 
-Metric = Callable[[IntArray, IntArray], float]
-"""A number computed from gold labels [N] and predicted labels [N]; greater is better."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A number that ranks candidates, computed from the evidence: what is kept of every item, a row of K numbers.
+
+    Most metrics are functions of sums over the items (counts of right answers, of spans, of n-grams); those say so,
+    and thousands of resamples of the items become one matrix product. The others are computed anew for each.
+    """
+
+    name: str
+    """Its key among the metrics of its task."""
+    of: Callable[[FloatArray], float]
+    """Evidence [N, K] to the number."""
+    statistics: Callable[[FloatArray], FloatArray] | None = None
+    """Evidence [N, K] to what is summed up over the items, [N, S]; None where the metric is no function of sums."""
+    of_sums: Callable[[FloatArray], FloatArray] | None = None
+    """Sums [R, S] to the numbers [R]."""
+    bounded: bool = True
+    """Whether it lies between 0 and 1 by definition."""
+    greater_is_better: bool = True
 
 
 def confusion_matrix(gold: IntArray, predicted: IntArray, classes: int) -> IntArray:
@@ -116,12 +133,8 @@ def expected_calibration_error(gold: IntArray, probabilities: FloatArray, *, bin
         probabilities: [N, C].
         bins: how many bins between confidence 0 and 1; a bin contains its upper edge.
     """
-    _refuse_empty(gold)
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    correct = probabilities.argmax(axis=1) == gold
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gap = np.bincount(place, weights=confidence, minlength=bins) - np.bincount(place, weights=correct, minlength=bins)
-    return float(np.abs(gap).sum() / len(gold))
+    right = (probabilities.argmax(axis=1) == gold).astype(np.int64)
+    return reliability(probabilities.max(axis=1), right, bins=bins).error
 
 
 def classification_metrics(
@@ -157,8 +170,66 @@ def classification_metrics(
     }
 
 
-MAIN_METRICS: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1}
-"""The metrics by which candidates can be ranked, by their key in `classification_metrics`."""
+GOLD, PREDICTED = 0, 1
+"""Columns of the evidence of classification: the index of the label in the data, and of the predicted one."""
+
+
+def classification_rankings(classes: int) -> dict[str, Metric]:
+    """Return the metrics by which classifiers can be ranked, by their key in `classification_metrics`.
+
+    Args:
+        classes: C, how many labels there are.
+    """
+
+    def right(evidence: FloatArray) -> FloatArray:
+        return np.stack([evidence[:, GOLD] == evidence[:, PREDICTED], np.ones(len(evidence))], axis=1)
+
+    def counts(evidence: FloatArray) -> FloatArray:
+        """Return [N, 3C]: whether an item is right, by its class, and its gold and its predicted class."""
+        gold, predicted = (evidence[:, column].astype(np.int64) for column in (GOLD, PREDICTED))
+        found = np.zeros((len(evidence), 3 * classes), dtype=np.float32)
+        items = np.arange(len(evidence))
+        found[items, gold] = gold == predicted
+        found[items, classes + gold] = 1
+        found[items, 2 * classes + predicted] = 1
+        return found
+
+    def mean_f1(sums: FloatArray) -> FloatArray:
+        true_positives, gold, predicted = np.split(sums.astype(np.float64), 3, axis=1)
+        present = gold + predicted
+        f1 = np.divide(2 * true_positives, present, out=np.zeros_like(present), where=present > 0)
+        mean: FloatArray = f1.sum(axis=1) / (present > 0).sum(axis=1)
+        return mean
+
+    def correlation(sums: FloatArray) -> FloatArray:
+        true_positives, gold, predicted = np.split(sums.astype(np.float64), 3, axis=1)
+        total = gold.sum(axis=1)
+        covariance = true_positives.sum(axis=1) * total - (gold * predicted).sum(axis=1)
+        spread = (total**2 - (predicted**2).sum(axis=1)) * (total**2 - (gold**2).sum(axis=1))
+        found: FloatArray = np.divide(covariance, np.sqrt(spread), out=np.zeros(len(sums)), where=spread > 0)
+        return found
+
+    def labels(evidence: FloatArray) -> tuple[IntArray, IntArray]:
+        return evidence[:, GOLD].astype(np.int64), evidence[:, PREDICTED].astype(np.int64)
+
+    return {
+        "accuracy": Metric(
+            name="accuracy",
+            of=lambda evidence: accuracy(*labels(evidence)),
+            statistics=right,
+            of_sums=lambda sums: sums[:, 0] / sums[:, 1],
+        ),
+        "macro_f1": Metric(
+            name="macro_f1", of=lambda evidence: macro_f1(*labels(evidence)), statistics=counts, of_sums=mean_f1
+        ),
+        "matthews": Metric(
+            name="matthews",
+            of=lambda evidence: matthews(confusion_matrix(*labels(evidence), classes)),
+            statistics=counts,
+            of_sums=correlation,
+            bounded=False,
+        ),
+    }
 
 
 def _refuse_empty(gold: IntArray) -> None:

@@ -1,6 +1,7 @@
 """How sure a measured quality and a measured difference are.
 
-N items, S seeds, C classes, R resamples. Everything is a function of its arguments and of `seed`.
+N items, K numbers kept of each (its evidence), S seeds, R resamples. Everything is a function of its arguments and of
+`seed`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from albertine.evaluation.metrics import FloatArray, Metric, accuracy, macro_f1
-from albertine.records import IntArray
+from albertine.evaluation.metrics import FloatArray, Metric
 
 __all__ = [
     "Interval",
@@ -61,36 +61,32 @@ class PairedDifference:
     """Two-sided: how often a resample turns the difference round."""
 
 
-def resample_items(
-    gold: IntArray, predicted: IntArray, *, metric: Metric = accuracy, resamples: int = 2000, seed: int = 0
-) -> Resamples:
+def resample_items(evidence: FloatArray, metric: Metric, *, resamples: int = 2000, seed: int = 0) -> Resamples:
     """Compute a metric on resampled items; equal N, `resamples` and `seed` give the same items for every candidate.
 
     Args:
-        gold: [N] gold labels.
-        predicted: [S, N] predicted labels of every seed ([N] where there is one).
-        metric: any function of gold and predicted labels; `accuracy` and `macro_f1` are computed for all resamples
-            at once, others one resample at a time.
+        evidence: [S, N, K] of every seed ([N, K] where there is one).
+        metric: functions of sums are computed for all resamples at once, others one resample at a time.
         resamples: R.
         seed: of the drawing.
     """
-    rows = np.atleast_2d(predicted)
-    assert rows.shape[1] == len(gold) > 0, "every seed needs one prediction an item"
-    measured = np.array([metric(gold, row) for row in rows])
-    values = np.empty((resamples, len(rows)))
+    runs = _of_seeds(evidence)
+    items = runs.shape[1]
+    measured = np.array([metric.of(run) for run in runs])
+    values = np.empty((resamples, len(runs)))
+    statistics = [_statistics(metric, run) for run in runs]
     done = 0
-    for counts in _drawn_counts(len(gold), resamples, seed):
+    for counts in _drawn_counts(items, resamples, seed):
         part = slice(done, done + len(counts))
-        if metric is accuracy:
-            values[part] = counts @ (rows == gold).T.astype(np.float32) / len(gold)
-        elif metric is macro_f1:
-            values[part] = _macro_f1_of(gold, rows, np.ascontiguousarray(counts.T)).T
-        else:
-            for offset, count in enumerate(counts):
-                items = np.repeat(np.arange(len(gold)), count.astype(np.int64))
-                values[done + offset] = [metric(gold[items], row[items]) for row in rows]
+        for place, run in enumerate(runs):
+            known = statistics[place]
+            if known is not None and metric.of_sums is not None:
+                values[part, place] = metric.of_sums(counts @ known)
+            else:
+                drawn = (np.repeat(run, count.astype(np.int64), axis=0) for count in counts)
+                values[part, place] = [metric.of(one) for one in drawn]
         done += len(counts)
-    return Resamples(measured=measured, values=values, bounded=metric is accuracy or metric is macro_f1)
+    return Resamples(measured=measured, values=values, bounded=metric.bounded)
 
 
 def interval_of(resampled: Resamples, *, level: float = 0.95, seed: int = 0) -> Interval:
@@ -107,26 +103,18 @@ def interval_of(resampled: Resamples, *, level: float = 0.95, seed: int = 0) -> 
 
 
 def bootstrap_interval(
-    gold: IntArray,
-    predicted: IntArray,
-    *,
-    metric: Metric = accuracy,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    evidence: FloatArray, metric: Metric, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Interval:
     """Return a metric averaged over seeds, with its percentile interval over items and seeds.
 
     Args:
-        gold: [N] gold labels.
-        predicted: [S, N] predicted labels of every seed ([N] where there is one).
-        metric: a function of gold and predicted labels.
+        evidence: [S, N, K] of every seed ([N, K] where there is one).
+        metric: what is computed.
         resamples: how many resamples are drawn.
         level: how often the interval is to contain the truth.
         seed: of the drawing.
     """
-    resampled = resample_items(gold, predicted, metric=metric, resamples=resamples, seed=seed)
-    return interval_of(resampled, level=level, seed=seed)
+    return interval_of(resample_items(evidence, metric, resamples=resamples, seed=seed), level=level, seed=seed)
 
 
 def paired_difference(first: Resamples, second: Resamples, *, level: float = 0.95, seed: int = 0) -> PairedDifference:
@@ -147,11 +135,10 @@ def paired_difference(first: Resamples, second: Resamples, *, level: float = 0.9
 
 
 def paired_bootstrap(
-    gold: IntArray,
-    first: IntArray,
-    second: IntArray,
+    first: FloatArray,
+    second: FloatArray,
+    metric: Metric,
     *,
-    metric: Metric = accuracy,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -159,30 +146,23 @@ def paired_bootstrap(
     """Return the difference of two candidates' seed-averaged metric, over the same resampled items.
 
     Args:
-        gold: [N] gold labels.
-        first: [S1, N] predicted labels.
-        second: [S2, N] predicted labels.
-        metric: a function of gold and predicted labels.
+        first: [S1, N, K] evidence.
+        second: [S2, N, K] evidence.
+        metric: what is computed.
         resamples: how many resamples are drawn.
         level: how often the interval is to contain the truth.
         seed: of the drawing.
     """
     return paired_difference(
-        resample_items(gold, first, metric=metric, resamples=resamples, seed=seed),
-        resample_items(gold, second, metric=metric, resamples=resamples, seed=seed),
+        resample_items(first, metric, resamples=resamples, seed=seed),
+        resample_items(second, metric, resamples=resamples, seed=seed),
         level=level,
         seed=seed,
     )
 
 
 def paired_permutation_test(
-    gold: IntArray,
-    first: IntArray,
-    second: IntArray,
-    *,
-    metric: Metric = accuracy,
-    resamples: int = 9999,
-    seed: int = 0,
+    first: FloatArray, second: FloatArray, metric: Metric, *, resamples: int = 9999, seed: int = 0
 ) -> float:
     """Return the two-sided p-value of the difference between two candidates' seed-averaged metric.
 
@@ -191,31 +171,23 @@ def paired_permutation_test(
     whether others trained the same way would.
 
     Args:
-        gold: [N] gold labels.
-        first: [S1, N] predicted labels.
-        second: [S2, N] predicted labels.
-        metric: a function of gold and predicted labels.
+        first: [S1, N, K] evidence.
+        second: [S2, N, K] evidence.
+        metric: what is computed.
         resamples: how many random swaps are tried.
         seed: of the swaps.
     """
-    first, second = np.atleast_2d(first), np.atleast_2d(second)
+    first, second = _of_seeds(first), _of_seeds(second)
     # Each list of seeds is repeated to the same length, which leaves its mean as it is.
     pairs = math.lcm(len(first), len(second))
-    first, second = np.tile(first, (pairs // len(first), 1)), np.tile(second, (pairs // len(second), 1))
-    # An item on which every seed of both agrees changes nothing when it is swapped.
-    differing = np.flatnonzero((first != second).any(axis=0))
-    observed = float(np.mean([metric(gold, a) - metric(gold, b) for a, b in zip(first, second, strict=True)]))
-    extreme = 0
-    for swaps in _swaps(len(differing), resamples, seed):
-        if metric is accuracy:
-            gaps = ((first == gold).mean(axis=0) - (second == gold).mean(axis=0))[differing]
-            differences = (1 - 2 * swaps.astype(np.float64)).T @ gaps / len(gold)
-        elif metric is macro_f1:
-            differences = _swapped_macro_f1(gold, first, second, differing, swaps)
-        else:
-            differences = _swapped_any(gold, first, second, differing, swaps, metric)
-        # The slack keeps equal differences equal after rounding.
-        extreme += int((np.abs(differences) >= abs(observed) - 1e-12).sum())
+    first, second = np.tile(first, (pairs // len(first), 1, 1)), np.tile(second, (pairs // len(second), 1, 1))
+    observed = float(np.mean([metric.of(a) - metric.of(b) for a, b in zip(first, second, strict=True)]))
+    differences_of = _swapped_sums if metric.statistics is not None else _swapped_rows
+    # The slack keeps equal differences equal after rounding.
+    extreme = sum(
+        int((np.abs(differences) >= abs(observed) - 1e-9).sum())
+        for differences in differences_of(first, second, metric, resamples, seed)
+    )
     return (extreme + 1) / (resamples + 1)
 
 
@@ -255,32 +227,15 @@ def _over_seeds(resampled: Resamples, generator: np.random.Generator) -> FloatAr
     return widened
 
 
-def _macro_f1_of(gold: IntArray, rows: IntArray, weights: FloatArray) -> FloatArray:
-    """Return macro-F1 [S, R] of every seed when item i counts `weights[i, r]` times; `weights` is [N, R]."""
-    classes = int(max(gold.max(), rows.max())) + 1
-    gold_counts = _sums_by_class(gold, weights, classes)
-    results = np.empty((len(rows), weights.shape[1]))
-    for index, row in enumerate(rows):
-        right = row == gold
-        true_positives = _sums_by_class(row[right], weights[right], classes)
-        present = gold_counts + true_positives + _sums_by_class(row[~right], weights[~right], classes)
-        results[index] = _mean_f1(true_positives, present)
-    return results
+def _of_seeds(evidence: FloatArray) -> FloatArray:
+    runs = evidence[None] if evidence.ndim == 2 else evidence
+    assert runs.ndim == 3, "a row of evidence an item, for every seed"
+    assert runs.shape[1] > 0, "there are no items"
+    return runs
 
 
-def _sums_by_class(labels: IntArray, weights: FloatArray, classes: int) -> FloatArray:
-    """Return the weights [n, R] added up over the items of every class, [C, R]."""
-    sums = np.zeros((classes, weights.shape[1]))
-    for label in np.unique(labels):
-        sums[label] = weights[labels == label].sum(axis=0)
-    return sums
-
-
-def _mean_f1(true_positives: FloatArray, present: FloatArray) -> FloatArray:
-    """Return macro-F1 [R] from true positives and gold-plus-predicted counts, both [C, R]; absent classes left out."""
-    f1 = np.divide(2 * true_positives, present, out=np.zeros_like(true_positives), where=present > 0)
-    mean: FloatArray = f1.sum(axis=0) / (present > 0).sum(axis=0)
-    return mean
+def _statistics(metric: Metric, run: FloatArray) -> FloatArray | None:
+    return None if metric.statistics is None else metric.statistics(run).astype(np.float32)
 
 
 def _swaps(items: int, resamples: int, seed: int) -> Iterator[FloatArray]:
@@ -291,36 +246,38 @@ def _swaps(items: int, resamples: int, seed: int) -> Iterator[FloatArray]:
         yield generator.integers(0, 2, size=(items, columns), dtype=np.int8).astype(np.float32)
 
 
-def _swapped_macro_f1(
-    gold: IntArray, first: IntArray, second: IntArray, differing: IntArray, swaps: FloatArray
-) -> FloatArray:
-    """Return the differences of macro-F1 [R] after swapping answers; `swaps` is [n, R] over the differing items."""
-    classes = int(max(gold.max(), first.max(), second.max())) + 1
-    gold_counts = np.bincount(gold, minlength=classes)[:, None]
-    difference = np.zeros(swaps.shape[1])
-    for one, other in zip(first, second, strict=True):
-        # Swapping moves an item's answer from one candidate to the other: what one loses, the other gains.
-        moved = differing[one[differing] != other[differing]]
-        weights = swaps[one[differing] != other[differing]]
-        gained = _sums_by_class(other[moved], weights, classes) - _sums_by_class(one[moved], weights, classes)
-        hits = [moved_by == gold[moved] for moved_by in (one[moved], other[moved])]
-        gained_hits = _sums_by_class(gold[moved][hits[1]], weights[hits[1]], classes)
-        gained_hits -= _sums_by_class(gold[moved][hits[0]], weights[hits[0]], classes)
-        for predicted, sign in ((one, 1), (other, -1)):
-            counts = np.bincount(predicted, minlength=classes)[:, None] + sign * gained
-            right = np.bincount(predicted[predicted == gold], minlength=classes)[:, None] + sign * gained_hits
-            difference += sign * _mean_f1(right, counts + gold_counts)
-    return difference / len(first)
+def _swapped_sums(
+    first: FloatArray, second: FloatArray, metric: Metric, resamples: int, seed: int
+) -> Iterator[FloatArray]:
+    """Yield the differences of a metric of sums after swapping answers, a chunk of the R at a time."""
+    assert metric.statistics is not None, "the caller has asked"
+    assert metric.of_sums is not None, "a metric of sums says how it comes from them"
+    ones, others = ([metric.statistics(run).astype(np.float64) for run in runs] for runs in (first, second))
+    gaps = np.stack([b - a for a, b in zip(ones, others, strict=True)])
+    # An item on which every seed of both counts the same changes nothing when it is swapped.
+    differing = np.flatnonzero((gaps != 0).any(axis=(0, 2)))
+    moving = gaps[:, differing]
+    if np.array_equal(moving, np.rint(moving)):  # counts stay exact in half the memory
+        moving = moving.astype(np.float32)
+    for swaps in _swaps(len(differing), resamples, seed):
+        difference = np.zeros(swaps.shape[1])
+        for a, b, gap in zip(ones, others, moving, strict=True):
+            # What one candidate loses by a swap, the other gains.
+            moved = swaps.T.astype(gap.dtype, copy=False) @ gap
+            difference += metric.of_sums(a.sum(axis=0) + moved) - metric.of_sums(b.sum(axis=0) - moved)
+        yield difference / len(first)
 
 
-def _swapped_any(
-    gold: IntArray, first: IntArray, second: IntArray, differing: IntArray, swaps: FloatArray, metric: Metric
-) -> FloatArray:
-    """Return the differences of any metric [R] after swapping answers, one swap at a time."""
-    differences = np.empty(swaps.shape[1])
-    for column in range(swaps.shape[1]):
-        items = differing[swaps[:, column] > 0]
-        one, other = first.copy(), second.copy()
-        one[:, items], other[:, items] = second[:, items], first[:, items]
-        differences[column] = np.mean([metric(gold, a) - metric(gold, b) for a, b in zip(one, other, strict=True)])
-    return differences
+def _swapped_rows(
+    first: FloatArray, second: FloatArray, metric: Metric, resamples: int, seed: int
+) -> Iterator[FloatArray]:
+    """Yield the differences of any metric after swapping answers, one swap at a time."""
+    differing = np.flatnonzero((first != second).any(axis=(0, 2)))
+    for swaps in _swaps(len(differing), resamples, seed):
+        differences = np.empty(swaps.shape[1])
+        for column in range(swaps.shape[1]):
+            items = differing[swaps[:, column] > 0]
+            one, other = first.copy(), second.copy()
+            one[:, items], other[:, items] = second[:, items], first[:, items]
+            differences[column] = np.mean([metric.of(a) - metric.of(b) for a, b in zip(one, other, strict=True)])
+        yield differences

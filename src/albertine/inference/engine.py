@@ -1,4 +1,4 @@
-"""The one inference engine: texts in, a row of numbers for each out, in the order they came."""
+"""The one inference engine: texts in, an answer for each out, in the order they came."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from albertine.batching.packing import packed, token_budget_batches
 from albertine.inference.precision import Precision, autocast
-from albertine.records import Batch, Encoded, Example
-from albertine.tasks.task import EncodedExamples, FloatArray, Task, TaskConfig
+from albertine.records import Batch, Encoded, EncodedExamples, Example
+from albertine.tasks.config import TaskConfig
+from albertine.tasks.task import AnyTask
 from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = ["Answers", "Engine", "EngineSettings", "PackedEngine"]
@@ -24,6 +25,7 @@ __all__ = ["Answers", "Engine", "EngineSettings", "PackedEngine"]
 logger = logging.getLogger("albertine")
 
 ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,25 +41,24 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class Answers(Generic[AnswerT]):
     """What the engine gives for a list of items."""
 
-    rows: FloatArray
-    """[N, width], in the order of the items."""
+    rows: list[AnswerT]
+    """One an item, in their order."""
     truncated: int
-    """Texts that were cut to the maximum length."""
+    """Items of which something was cut off."""
 
 
-class PackedEngine(ABC, Generic[ItemT]):
-    """Runs a module on items, which are texts or examples, and gives a row of numbers for each.
+class PackedEngine(ABC, Generic[ItemT, AnswerT]):
+    """Runs a module on items, which are texts or examples, and gives an answer for each.
 
     Texts are tokenized a chunk at a time, sorted by length, and run in packed batches of like length, so that nothing
     is spent on padding; the same text gets the same answer alone and among others, but for rounding.
 
     Args:
         module: it stays the caller's, who may go on training it between calls.
-        width: numbers a row.
-        max_length: tokens that texts are cut to, for the message that says so; None where nothing is cut.
+        max_length: tokens that texts are cut to where they are cut, for the message that says so.
         precision: of the matrix products; answers are float32 in either.
         settings: how the work is cut.
     """
@@ -66,13 +67,11 @@ class PackedEngine(ABC, Generic[ItemT]):
         self,
         module: nn.Module,
         *,
-        width: int,
         max_length: int | None,
         precision: Precision = "fp32",
         settings: EngineSettings | None = None,
     ) -> None:
         self.module = module
-        self.width = width
         self.max_length = max_length
         self.precision = precision
         self.settings = settings or EngineSettings()
@@ -80,30 +79,34 @@ class PackedEngine(ABC, Generic[ItemT]):
 
     @abstractmethod
     def encode_items(self, items: Sequence[ItemT]) -> EncodedExamples:
-        """Turn items into token ids, one encoded text an item, in their order."""
+        """Turn items into token ids, one encoded text an item, or several windows of a long one."""
 
     @abstractmethod
-    def answer(self, batch: Batch) -> Tensor:
-        """Return a row for every text of a packed batch, [N, width] float32; called without gradients and dropout."""
+    def outputs(self, batch: Batch) -> Sequence[Any]:
+        """Return what the module says of every text of a packed batch; called without gradients and dropout."""
 
-    def rows(self, items: Sequence[ItemT]) -> FloatArray:
-        """Return [N, width] float32, in the order of `items`; a warning says how many texts were cut."""
-        answers = self.answers(items)
-        self.report(answers.truncated, len(items))
-        return answers.rows
+    @abstractmethod
+    def joined(self, outputs: Sequence[Any], encoded: EncodedExamples, items: Sequence[ItemT]) -> list[AnswerT]:
+        """Make one answer an item of the outputs of all its texts."""
 
-    def answers(self, items: Sequence[ItemT]) -> Answers:
-        """Do what `rows` does, and count the texts that were cut instead of warning of them."""
+    def answers(self, items: Sequence[ItemT]) -> Answers[AnswerT]:
+        """Return an answer an item, in the order of `items`, and count those of which something was cut off."""
         if len(items) == 1:
-            return self._one(items[0])
-        rows = np.zeros((len(items), self.width), dtype=np.float32)
+            return self._one(items)
+        rows: list[AnswerT] = []
         truncated = 0
         for first in range(0, len(items), self.settings.chunk):
             chunk = items[first : first + self.settings.chunk]
             encoded = self.encode_items(chunk)
             truncated += len(encoded.truncated)
-            rows[first : first + len(chunk)] = self.encoded_rows(encoded)
+            rows += self.encoded_answers(encoded, chunk)
         return Answers(rows=rows, truncated=truncated)
+
+    def reported_answers(self, items: Sequence[ItemT]) -> list[AnswerT]:
+        """Return an answer an item, in the order of `items`; a warning says of how many something was cut off."""
+        answers = self.answers(items)
+        self.report(answers.truncated, len(items))
+        return answers.rows
 
     def report(self, truncated: int, total: int) -> None:
         """Warn of texts that were cut, where any were."""
@@ -116,27 +119,32 @@ class PackedEngine(ABC, Generic[ItemT]):
                 self.max_length,
             )
 
-    def encoded_rows(self, encoded: Sequence[Encoded]) -> FloatArray:
-        """Return [N, width] float32 of texts that are encoded already, in their order."""
-        rows = np.zeros((len(encoded), self.width), dtype=np.float32)
+    def encoded_answers(self, encoded: EncodedExamples, items: Sequence[ItemT]) -> list[AnswerT]:
+        """Return an answer an item, of items that are encoded already."""
+        outputs: list[Any] = [None] * len(encoded)
         lengths = np.fromiter((len(one) for one in encoded), dtype=np.int64, count=len(encoded))
         with self._evaluating():
             for indices in token_budget_batches(lengths, self.settings.max_tokens, self.settings.max_texts):
-                rows[indices] = self._run([encoded[index] for index in indices.tolist()])
-        return rows
+                places = indices.tolist()
+                found = self._run([encoded[place] for place in places])
+                for place, one in zip(places, found, strict=True):
+                    outputs[place] = one
+        return self.joined(outputs, encoded, items)
 
-    def _one(self, item: ItemT) -> Answers:
+    def _one(self, items: Sequence[ItemT]) -> Answers[AnswerT]:
         """Answer one request: the same steps as for many, without chunks, sorting and groups."""
-        encoded = self.encode_items([item])
+        encoded = self.encode_items(items)
+        if len(encoded) > 1:
+            return Answers(rows=self.encoded_answers(encoded, items), truncated=len(encoded.truncated))
         with self._evaluating():
-            return Answers(rows=self._run(encoded), truncated=len(encoded.truncated))
+            outputs = self._run(encoded)
+        return Answers(rows=self.joined(outputs, encoded, items), truncated=len(encoded.truncated))
 
-    def _run(self, encoded: Sequence[Encoded]) -> FloatArray:
+    def _run(self, encoded: Sequence[Encoded]) -> Sequence[Any]:
         batch = packed(encoded)
         if self.device.type != "cpu":
             batch = batch.to(self.device)
-        result: FloatArray = self.answer(batch).cpu().numpy()
-        return result
+        return self.outputs(batch)
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -152,8 +160,8 @@ class PackedEngine(ABC, Generic[ItemT]):
                 self.module.train()
 
 
-class Engine(PackedEngine[Example]):
-    """Runs a task's module on examples, and gives the probabilities of its labels.
+class Engine(PackedEngine[Example, Any]):
+    """Runs a task's module on examples, and gives the task's answers.
 
     Args:
         module: as `task.build` made it; it stays the caller's, who may go on training it between calls.
@@ -168,43 +176,29 @@ class Engine(PackedEngine[Example]):
         self,
         module: nn.Module,
         tokenizer: Tokenizer,
-        task: Task,
+        task: AnyTask,
         task_config: TaskConfig,
         *,
         precision: Precision = "fp32",
         settings: EngineSettings | None = None,
     ) -> None:
-        super().__init__(
-            module,
-            width=len(task_config.labels),
-            max_length=task_config.max_length,
-            precision=precision,
-            settings=settings,
-        )
+        super().__init__(module, max_length=task_config.max_length, precision=precision, settings=settings)
         self.tokenizer = tokenizer
         self.task = task
         self.task_config = task_config
 
-    def scores(self, examples: Sequence[Example]) -> FloatArray:
-        """Return the probabilities of every label, [N, C] float32, in the order of `examples`.
-
-        Labels of the examples are not looked at. Texts longer than `TaskConfig.max_length` are cut to it, and a
-        warning says how many.
-        """
-        return self.rows(examples)
-
-    def encoded_scores(self, encoded: Sequence[Encoded]) -> FloatArray:
-        """Return the probabilities of texts that are encoded already, [N, C] float32, in their order."""
-        return self.encoded_rows(encoded)
-
     def encode_items(self, items: Sequence[Example]) -> EncodedExamples:
-        """Turn examples into token ids as the task does, their labels aside."""
-        return self.task.encode(self.tokenizer, [_unlabelled(example) for example in items], self.task_config)
+        """Turn examples into token ids as the task does, their answers aside."""
+        return self.task.encode(self.tokenizer, items, self.task_config, labelled=False)
 
-    def answer(self, batch: Batch) -> Tensor:
-        """Return the probabilities of every label, [N, C] float32."""
-        return self.task.probabilities(self.task.outputs(self.module, batch).float(), self.task_config)
+    def outputs(self, batch: Batch) -> Sequence[Any]:
+        """Return the task's raw outputs for every text of a packed batch."""
+        return self.task.outputs(self.module, batch, self.task_config)
 
-
-def _unlabelled(example: Example) -> Example:
-    return example if example.label is None else Example(text=example.text, text_pair=example.text_pair)
+    def joined(self, outputs: Sequence[Any], encoded: EncodedExamples, items: Sequence[Example]) -> list[Any]:
+        """Return the task's answer to every example."""
+        starts = encoded.starts.tolist()
+        return [
+            self.task.answer(outputs[start:end], encoded[start:end], example, self.task_config)
+            for start, end, example in zip(starts, starts[1:], items, strict=False)
+        ]

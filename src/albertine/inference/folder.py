@@ -14,11 +14,12 @@ from albertine.checkpoints.matching import encoder_state, fill
 from albertine.checkpoints.names import ENCODER_PREFIX, Place, file_names
 from albertine.checkpoints.native import FolderContents
 from albertine.checkpoints.opening import Checkpoint
-from albertine.checkpoints.state import HEAD_MODULES, TaskHead
+from albertine.checkpoints.state import TaskHead
 from albertine.errors import CheckpointError
 from albertine.models.body import AnyConfig, BodyConfig, config_from_dict, config_to_dict
 from albertine.models.config import EncoderConfig
-from albertine.tasks.task import Task, TaskConfig
+from albertine.tasks.config import TaskConfig
+from albertine.tasks.task import AnyTask
 
 __all__ = ["baseline_name", "folder_config", "folder_tensors", "module_of_checkpoint", "read_config", "restored_module"]
 
@@ -33,19 +34,21 @@ class FoundModule:
     config: EncoderConfig
 
 
-def folder_config(config: AnyConfig, task_config: TaskConfig) -> dict[str, object]:
+def folder_config(config: AnyConfig, head: TaskHead | None) -> dict[str, object]:
     """Return what config.json holds: an encoder's by Hugging Face's names, a baseline's in an object of its own.
 
-    Where transformers has a class that computes the same function, the labels stand in the file as well, so that it
-    opens the folder as a classifier.
+    Args:
+        config: the body's.
+        head: the one on top, where transformers has a class that computes the same function: its labels stand in the
+            file then, so that it opens the folder as that.
     """
     if not isinstance(config, EncoderConfig):
         return config_to_dict(config)
     values = config_to_json(config)
-    module, kind = HEAD_MODULES.get(task_config.task), model_type(config)
-    if module is None or kind == "albertine" or not config.add_pooler:
+    kind = model_type(config)
+    if head is None or kind == "albertine" or (head.task == "text-classification" and not config.add_pooler):
         return values
-    return values | head_config(TaskHead(task=task_config.task, labels=task_config.labels, module=module), kind)
+    return values | head_config(head, kind)
 
 
 def baseline_name(config: AnyConfig) -> str:
@@ -76,7 +79,7 @@ def folder_tensors(module: nn.Module, config: AnyConfig) -> dict[str, Tensor]:
     return {names[name]: tensor for name, tensor in tensors.items()}
 
 
-def restored_module(task: Task, task_config: TaskConfig, config: BodyConfig, contents: FolderContents) -> nn.Module:
+def restored_module(task: AnyTask, task_config: TaskConfig, config: BodyConfig, contents: FolderContents) -> nn.Module:
     """Build the task's module with the weights of a folder, in fp32 on the CPU.
 
     Raises:
@@ -107,7 +110,7 @@ def restored_module(task: Task, task_config: TaskConfig, config: BodyConfig, con
     return module
 
 
-def module_of_checkpoint(task: Task, task_config: TaskConfig, opened: Checkpoint, head: TaskHead) -> FoundModule:
+def module_of_checkpoint(task: AnyTask, task_config: TaskConfig, opened: Checkpoint, head: TaskHead) -> FoundModule:
     """Build the task's module with the weights of a model that another program fine-tuned, in fp32 on the CPU.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -39,8 +39,10 @@ from albertine.models.body import AnyConfig, body_parameters
 from albertine.models.config import EncoderConfig, ParameterCount
 from albertine.models.ngrams import BagOfWordsConfig
 from albertine.records import Example, Prediction
-from albertine.tasks.task import FloatArray, Task, TaskConfig
-from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
+from albertine.tasks.config import TaskConfig
+from albertine.tasks.task import AnyTask, FloatArray, Task
+from albertine.tokenization.pair import load_any_tokenizer
+from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = ["Model", "load", "predict"]
 
@@ -54,22 +56,22 @@ Input = str | tuple[str, str]
 
 
 class Predictor(Protocol):
-    """Whatever turns examples into probabilities."""
+    """Whatever turns examples into the answers of a task."""
 
-    def scores(self, examples: Sequence[Example]) -> FloatArray:
-        """Return [N, C] float32, in the order of the examples."""
+    def reported_answers(self, items: Sequence[Example]) -> list[Any]:
+        """Return one answer an example, in their order."""
 
 
 class BagPredictor:
-    """A bag of words, called like the engine."""
+    """A bag of words, called like the engine: an answer is the logits of a classifier."""
 
     def __init__(self, bag: BagOfWords) -> None:
         self.bag = bag
 
-    def scores(self, examples: Sequence[Example]) -> FloatArray:
-        """Return the probabilities, [N, C] float32, in the order of the examples."""
-        texts = [example.text for example in examples]
-        return self.bag.scores(texts, [example.text_pair for example in examples]).astype(np.float32)
+    def reported_answers(self, items: Sequence[Example]) -> list[FloatArray]:
+        """Return the logarithm of every label's probability, [C] float32 an example."""
+        found = self.bag.scores([one.text for one in items], [one.text_pair for one in items])
+        return list(np.log(np.maximum(found, np.finfo(np.float32).tiny)).astype(np.float32))
 
 
 class Model:
@@ -96,7 +98,7 @@ class Model:
         *,
         config: AnyConfig,
         tokenizer: Tokenizer | None,
-        task: Task,
+        task: AnyTask,
         task_config: TaskConfig,
         precision: Literal["auto", "fp32", "bf16"] = "auto",
         manifest: Mapping[str, object] | None = None,
@@ -161,22 +163,26 @@ class Model:
 
     def predict_examples(self, examples: Sequence[Example]) -> list[Prediction]:
         """Answer examples as they were read from a file, in their order; their labels are not looked at."""
-        return self.task.decode(self.score_examples(examples), examples, self.task_config)
+        return self.task.decode(self.answer_examples(examples), examples, self.task_config)
+
+    def answer_examples(self, examples: Sequence[Example]) -> list[Any]:
+        """Return the task's answers, before they become predictions; the examples' own are not looked at."""
+        if not examples:
+            return []
+        self.task.check_inputs(examples, self.task_config)
+        return self.predictor.reported_answers(examples)
 
     def scores(self, texts: Sequence[Input]) -> FloatArray:
         """Return the probability of every label, [N, C] float32, in the order of texts and `labels`.
 
         Raises:
-            UserError: as `predict`.
+            UserError: as `predict`, or a task in which a text has no one label.
         """
-        return self.score_examples(_examples(texts))
-
-    def score_examples(self, examples: Sequence[Example]) -> FloatArray:
-        """Return the probability of every label, [N, C] float32; the examples' labels are not looked at."""
-        if not examples:
-            return np.zeros((0, len(self.labels)), dtype=np.float32)
-        self.task.check_inputs(examples, self.task_config)
-        return self.predictor.scores(examples)
+        if self.task.probabilities is None:
+            raise UserError(
+                "this task gives a text no label", received=self.task.name, next_step="Use predict, which says it all"
+            )
+        return self.task.probabilities(self.answer_examples(_examples(texts)), self.task_config)
 
     def save(self, folder: str | Path) -> None:
         """Write the model folder; what stood there stays as it was if that fails.
@@ -191,7 +197,7 @@ class Model:
             tensors = folder_tensors(self.learnt, self.config)
         write_model_folder(
             Path(folder),
-            config=folder_config(self.config, self.task_config),
+            config=folder_config(self.config, None if self.task.head is None else self.task.head(self.task_config)),
             tensors=tensors,
             tokenizer=self.tokenizer,
             task=self.task_config.to_dict(),
@@ -226,8 +232,9 @@ def load(
         return _load_checkpoint(folder, device=device, precision=precision, settings=settings)
     contents = read_model_folder(path)
     assert contents.task is not None, "task.json is there"
-    task_config = TaskConfig.from_dict(contents.task, where=str(path / "task.json"))
-    task = _task(task_config.task)
+    where = str(path / TASK_FILE)
+    task = _task(str(contents.task.get("task")))
+    task_config = TaskConfig.from_dict(contents.task, task.options, where=where)
     config = read_config(contents)
     learnt: nn.Module | BagOfWords
     tokenizer: Tokenizer | None = None
@@ -240,7 +247,7 @@ def load(
                 received=f"{learnt.output_size} columns, {len(task_config.labels)} labels",
             )
     else:
-        tokenizer = load_tokenizer(path)
+        tokenizer = load_any_tokenizer(path)
         learnt = restored_module(task, task_config, config, contents).to(_usable(device))
     return Model(
         learnt,
@@ -272,18 +279,16 @@ def _load_checkpoint(
                 next_step=f"Fine-tune it first: albertine finetune text-classification DATA --encoder {name} "
                 "--out FOLDER",
             )
-        if head.problem != "single" or head.task not in registry.tasks.names():
-            kind = head.task if head.problem == "single" else f"{head.task} ({head.problem})"
+        task = _task(head.task) if head.task in registry.tasks.names() else None
+        if task is None or task.adopt is None:
             raise UserError(
-                "this head does something that is not answered here yet",
+                "this head does something that is not answered here",
                 where=str(name),
-                received=kind,
+                received=head.task,
                 allowed=", ".join(registry.tasks.names()),
                 next_step="Its encoder opens with load_encoder, and the whole model converts",
             )
-        task = _task(head.task)
-        longest = opened.read.config.max_position_embeddings
-        task_config = TaskConfig(task=head.task, labels=head.labels, max_length=longest, pairs=None)
+        task_config = task.adopt(head, opened.read.config.max_position_embeddings)
         found = module_of_checkpoint(task, task_config, opened, head)
         tokenizer = opened.tokenizer()
     if tokenizer is None:
@@ -308,7 +313,7 @@ def predict(model: Model | str | Path, texts: Sequence[Input]) -> list[Predictio
     return (model if isinstance(model, Model) else load(model)).predict(texts)
 
 
-def _task(name: str) -> Task:
+def _task(name: str) -> AnyTask:
     task = registry.tasks.get(name)
     if not isinstance(task, Task):
         raise ConfigError(f"what is registered as the task {name!r} is not a task", received=type(task).__name__)

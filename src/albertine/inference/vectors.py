@@ -13,13 +13,19 @@ import torch
 from torch import Tensor
 
 from albertine.checkpoints.load import open_encoder
+from albertine.checkpoints.native import TASK_FILE
+from albertine.checkpoints.reading import read_json
 from albertine.errors import CheckpointError, ConfigError, UserError, unknown_name
 from albertine.files import atomic_path
 from albertine.inference.engine import EngineSettings, PackedEngine
 from albertine.inference.precision import Precision, choose_precision, with_reduced_weights
 from albertine.models.pooling import PoolingMode, SentenceEncoder, SentencePooling
-from albertine.records import Batch
-from albertine.tasks.task import EncodedExamples, FloatArray
+from albertine.records import Batch, EncodedExamples
+from albertine.tasks.config import TaskConfig
+from albertine.tasks.sentence_similarity import NAME as SIMILARITY
+from albertine.tasks.sentence_similarity import sentence_pooling
+from albertine.tasks.similarity_options import SimilarityOptions
+from albertine.tasks.task import FloatArray, text_rows
 from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = ["PoolingChoice", "VectorModel", "VectorPiece", "encode", "load_vectors", "write_vectors"]
@@ -43,7 +49,7 @@ class VectorPiece:
     """[N, width] float32, one row a text."""
 
 
-class VectorEngine(PackedEngine[str]):
+class VectorEngine(PackedEngine[str, FloatArray]):
     """The engine over texts whose answer is a vector.
 
     Args:
@@ -63,9 +69,8 @@ class VectorEngine(PackedEngine[str]):
         precision: Precision = "fp32",
         settings: EngineSettings | None = None,
     ) -> None:
-        super().__init__(
-            module, width=module.pooling.width, max_length=max_length, precision=precision, settings=settings
-        )
+        super().__init__(module, max_length=max_length, precision=precision, settings=settings)
+        self.width = module.pooling.width
         self.tokenizer = tokenizer
         self.lowercase = module.pooling.pooling.lowercase and not tokenizer.lowercase
 
@@ -73,14 +78,28 @@ class VectorEngine(PackedEngine[str]):
         """Turn texts into token ids."""
         texts = [text.lower() for text in items] if self.lowercase else items
         tokens = self.tokenizer.tokenize(texts, max_length=self.max_length, offsets=False)
-        return EncodedExamples(items=tuple(tokens.rows()), truncated=tokens.truncated)
+        return EncodedExamples.one_each(tuple(tokens.rows()), truncated=tokens.truncated)
 
-    def answer(self, batch: Batch) -> Tensor:
-        """Return the vectors of a packed batch, [N, width] float32."""
+    def outputs(self, batch: Batch) -> list[FloatArray]:
+        """Return the vector of every text of a packed batch, [width] float32 each."""
         vectors: Tensor = self.module(
             batch.input_ids, token_type_ids=batch.token_type_ids, sequence_starts=batch.sequence_starts
         )
-        return vectors
+        return text_rows(vectors)
+
+    def joined(self, outputs: Sequence[FloatArray], encoded: EncodedExamples, items: Sequence[str]) -> list[FloatArray]:
+        """Return the vectors as they are: a text is never more than one encoded text."""
+        return list(outputs)
+
+    def vectors(self, texts: Sequence[str]) -> tuple[FloatArray, int]:
+        """Return [N, width] float32, in the order of the texts, and how many were cut."""
+        rows = np.empty((len(texts), self.width), dtype=np.float32)
+        truncated = 0
+        for first in range(0, len(texts), self.settings.chunk):
+            found = self.answers(texts[first : first + self.settings.chunk])
+            truncated += found.truncated
+            np.stack(found.rows, out=rows[first : first + len(found.rows)])
+        return rows, truncated
 
 
 class VectorModel:
@@ -134,7 +153,10 @@ class VectorModel:
         Raises:
             UserError: a single text instead of a list, or something that is not a text.
         """
-        return self.engine.rows(_checked(texts))
+        checked = _checked(texts)
+        rows, truncated = self.engine.vectors(checked)
+        self.engine.report(truncated, len(checked))
+        return rows
 
     def encode_pieces(self, pieces: Iterable[Sequence[str]]) -> Iterator[VectorPiece]:
         """Yield the vectors of every piece of a long input as soon as they are there; cut texts are told of once.
@@ -144,10 +166,10 @@ class VectorModel:
         """
         truncated, total = 0, 0
         for piece in pieces:
-            answers = self.engine.answers(_checked(piece))
-            truncated += answers.truncated
+            rows, cut = self.engine.vectors(_checked(piece))
+            truncated += cut
             total += len(piece)
-            yield VectorPiece(texts=piece, vectors=answers.rows)
+            yield VectorPiece(texts=piece, vectors=rows)
         self.engine.report(truncated, total)
 
 
@@ -237,7 +259,7 @@ def load_vectors(
             next_step="Give a model folder that holds its tokenizer's files as well",
         )
     sentence = opened.sentence
-    record = SentencePooling() if sentence is None else sentence.pooling
+    record = _trained_pooling(encoder) if sentence is None else sentence.pooling
     if pooling != "auto" and record.modes != (pooling,):
         if record.dense:
             _LOG.warning("%s: its dense layers belong to its own pooling and are left out with %r", encoder, pooling)
@@ -251,6 +273,28 @@ def load_vectors(
         own = {name: tensor.to(device, torch.float32) for name, tensor in own.items()}
         module.pooling.load_state_dict(own, assign=True)
     return VectorModel(module, opened.tokenizer, max_length=max_length, precision=precision, settings=settings)
+
+
+def _trained_pooling(encoder: str | Path) -> SentencePooling:
+    """Return the pooling that a model of sentence similarity was trained with, and the usual one for anything else.
+
+    Raises:
+        ConfigError: a cross-encoder, which makes no vectors.
+    """
+    path = Path(encoder) / TASK_FILE
+    if not path.is_file():
+        return SentencePooling()
+    values = read_json(path)
+    if values.get("task") != SIMILARITY:
+        return SentencePooling()
+    config = TaskConfig.from_dict(values, SimilarityOptions, where=str(path))
+    if config.own(SimilarityOptions).architecture == "cross-encoder":
+        raise ConfigError(
+            "this model looks at two texts together and makes no vectors",
+            where=str(encoder),
+            next_step="Train a bi-encoder, or use this one to re-rank what another one finds",
+        )
+    return sentence_pooling(config)
 
 
 def write_vectors(target: Path, pieces: Iterable[FloatArray], width: int) -> int:

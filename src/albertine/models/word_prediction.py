@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["WordPrediction", "predict_words"]
+__all__ = ["WordPrediction", "predict_words", "vocabulary_blocks"]
 
 # Scores that are worked on together: on the processor what its cache holds, elsewhere what bounds the fp32 copy.
 _SCORES_ON_CPU = 1 << 19
@@ -98,7 +98,7 @@ class _Prediction(torch.autograd.Function):
         losses = torch.zeros(len(targets), dtype=torch.float32, device=words.device)
         found = torch.zeros_like(targets) if best else targets.new_zeros(0)
         drawn = torch.zeros_like(targets) if uniform is not None else targets.new_zeros(0)
-        for rows in _blocks(scores):
+        for rows in vocabulary_blocks(scores):
             block, aims = scores[rows], targets[rows].unsqueeze(1)
             probable = torch.softmax(block, dim=-1, dtype=torch.float32)
             # The largest probability is 1 / sum(exp(score - largest score)): the logarithm of the sum for nothing,
@@ -137,7 +137,7 @@ class _Prediction(torch.autograd.Function):
 _apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Prediction.apply
 
 
-def _blocks(scores: Tensor) -> Iterator[slice]:
+def vocabulary_blocks(scores: Tensor) -> Iterator[slice]:
     """Cut the rows into runs of a bounded number of scores."""
     limit = _SCORES_ON_CPU if scores.device.type == "cpu" else _SCORES_ELSEWHERE
     step = max(1, limit // scores.shape[1])

@@ -1,150 +1,46 @@
-"""What a task is: a record of functions that the loop, the engine, the comparison and the command line work with."""
+"""What a task is: a record of functions that the loop, the engine, the comparison and the command line work with.
+
+N examples; a long one is several windows, so that there may be more encoded texts than examples.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from typing import Literal, Protocol, cast, overload
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from albertine.checkpoints.native import TASK_SCHEMA_VERSION
-from albertine.data.columns import Columns
-from albertine.data.readers import ReadResult
-from albertine.errors import CheckpointError, ConfigError, unknown_name
+from albertine.checkpoints.state import TaskHead
+from albertine.data.formats import DataFormat
+from albertine.evaluation.metrics import Metric
 from albertine.models.body import BodyConfig
-from albertine.records import Batch, Encoded, Example, IntArray, Prediction
+from albertine.records import Batch, Encoded, EncodedExamples, Example, Prediction
+from albertine.tasks.config import TaskConfig, TaskOptions, TaskRequest
+from albertine.tasks.vocabulary import learn_from_texts
 from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = [
-    "ClassWeights",
-    "EncodedExamples",
+    "AnyTask",
+    "Evidence",
     "FloatArray",
     "LossFunction",
     "LossPart",
     "Method",
     "Task",
-    "TaskConfig",
+    "text_rows",
+    "token_rows",
     "with_methods",
 ]
 
 FloatArray = npt.NDArray[np.float32]
+Evidence = npt.NDArray[np.float64]
 
-ClassWeights = Literal["none", "balanced"] | tuple[float, ...]
-"""How much a training example of each label counts: all alike, by the inverse of the label's frequency, or as given,
-one weight a label in the order of the labels."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskConfig:
-    """What a model folder remembers of its task (task.json)."""
-
-    task: str
-    """The task's name."""
-    labels: tuple[str, ...]
-    """Every label; a label's index is its column in the model's outputs."""
-    max_length: int | None = None
-    """Tokens a text is cut to, special tokens included; None for models that read texts whole."""
-    pairs: bool | None = False
-    """True where an input is two texts; None where that is not known, as of a head that another program trained."""
-    class_weights: tuple[float, ...] | None = None
-    """What a training example of each label counted; None where all counted alike."""
-    main_metric: str | None = None
-    """The metric that training and comparison go by; None for the task's own."""
-    temperature: float | None = None
-    """Outputs are divided by it before they become probabilities; None until a calibration has been fitted."""
-    schema_version: int = TASK_SCHEMA_VERSION
-    """Of this record as written."""
-
-    def __post_init__(self) -> None:
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise ConfigError(
-                "not a set of labels", where="labels", received=self.labels, allowed="two or more, distinct"
-            )
-        if self.max_length is not None and self.max_length < 3:
-            raise ConfigError(
-                "too short for any text", where="max_length", received=self.max_length, allowed="3 or more tokens"
-            )
-        weights = self.class_weights
-        if weights is not None:
-            if len(weights) != len(self.labels):
-                raise ConfigError(
-                    "one weight a label is needed",
-                    where="class_weights",
-                    received=f"{len(weights)} weights",
-                    allowed=f"{len(self.labels)} weights, in the order {', '.join(self.labels)}",
-                )
-            if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-                raise ConfigError(
-                    "weight out of range",
-                    where="class_weights",
-                    received=weights,
-                    allowed="0 or more, not all of them 0",
-                )
-        if self.temperature is not None and not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ConfigError("value out of range", where="temperature", received=self.temperature, allowed="above 0")
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the record as it stands in task.json."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object], *, where: str = "task.json") -> TaskConfig:
-        """Read the record back.
-
-        Args:
-            values: as `to_dict` gave them, or as JSON gives them back.
-            where: the file they came from, for messages.
-
-        Raises:
-            ConfigError: a key that does not exist, or a value out of range.
-            CheckpointError: a key is missing, a value has another type, or a newer version wrote the file.
-        """
-        version = values.get("schema_version")
-        if not _is(version, int) or not 1 <= cast(int, version) <= TASK_SCHEMA_VERSION:
-            raise CheckpointError(
-                "this version of Albertine cannot read the file",
-                where=where,
-                received=f"schema_version {version!r}",
-                allowed=f"1 to {TASK_SCHEMA_VERSION}",
-                next_step="Install the version that wrote it (see manifest.json) or a newer one",
-            )
-        names = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in names:
-                raise unknown_name("field", name, names, where=where)
-        read = dict(values)
-        for name, (outer, inner) in _FIELD_TYPES.items():
-            if name not in values and name in ("task", "labels"):
-                raise CheckpointError("a field is missing", where=f"{where}: {name}")
-            value = values.get(name)
-            items = value if isinstance(value, list | tuple) else ()
-            if name in values and not (_is(value, *outer) and all(_is(item, *inner) for item in items)):
-                raise CheckpointError("not a value of this field", where=f"{where}: {name}", received=repr(value))
-            if inner and value is not None:
-                read[name] = tuple(items)
-        return cls(**read)  # type: ignore[arg-type]  # every value's type was checked above
-
-
-# Types of a field's value and, where it is a list, of its items.
-_FIELD_TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
-    "task": ((str,), ()),
-    "labels": ((list, tuple), (str,)),
-    "max_length": ((int, type(None)), ()),
-    "pairs": ((bool, type(None)), ()),
-    "class_weights": ((list, tuple, type(None)), (float, int)),
-    "main_metric": ((str, type(None)), ()),
-    "temperature": ((float, int, type(None)), ()),
-}
-
-
-def _is(value: object, *types: type) -> bool:
-    """Say whether a value is of one of the types; true and false are no numbers."""
-    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+AnswerT = TypeVar("AnswerT")
+"""What a model says of an example before it becomes a prediction; only the task's own functions look inside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,125 +64,109 @@ Method = Callable[[LossFunction], LossFunction]
 """A training method: it wraps the loss and may change its parts or add some."""
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedExamples(Sequence[Encoded]):
-    """The encoded texts of a list of examples, and which of them did not fit."""
-
-    items: tuple[Encoded, ...]
-    """`items[i].example` is the index of the example that item i came from."""
-    truncated: IntArray
-    """Indices of the items that were cut to the maximum length."""
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Encoded, ...]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | tuple[Encoded, ...]:
-        return self.items[index]
-
-    def __iter__(self) -> Iterator[Encoded]:
-        return iter(self.items)
-
-
-class ReadFunction(Protocol):
-    """Read the examples of a file."""
+class EncodeFunction(Protocol):
+    """Turn examples into token ids."""
 
     def __call__(
-        self,
-        path: Path,
-        *,
-        columns: Columns = ...,
-        encoding: str = ...,
-        on_error: str = ...,
-        labelled: bool = ...,
-        quoting: str = ...,
-    ) -> ReadResult:
-        """Return the examples and what was noticed while reading."""
+        self, tokenizer: Tokenizer, examples: Sequence[Example], task_config: TaskConfig, /, *, labelled: bool
+    ) -> EncodedExamples:
+        """Return the encoded texts, with what is to be predicted where `labelled`.
 
+        Texts that are too long become windows; where something is cut off after all, the result names the examples.
 
-class PrepareFunction(Protocol):
-    """Look at the training examples and fix everything that the task needs to know before training."""
-
-    def __call__(
-        self,
-        examples: Sequence[Example],
-        *,
-        labels: Sequence[str] | None = None,
-        tokenizer: Tokenizer | None = None,
-        body: BodyConfig | None = None,
-        max_length: int | None = None,
-        class_weights: ClassWeights = "none",
-        main_metric: str | None = None,
-    ) -> TaskConfig:
-        """Return the configuration.
-
-        Args:
-            examples: the training split, labelled.
-            labels: every label in its order; None to take those of the examples, sorted.
-            tokenizer: None for models that read texts whole.
-            body: the encoder (or what stands in its place); None for models that read texts whole.
-            max_length: tokens a text is cut to; None to choose from the examples' lengths, which is said aloud.
-            class_weights: how much a training example of each label counts.
-            main_metric: the metric to go by; None for the task's own.
+        Raises:
+            DataError: with `labelled`, an example without an answer, or with one that the task does not know.
         """
 
 
-class DecodeFunction(Protocol):
-    """Turn probabilities into predictions."""
-
-    def __call__(
-        self, probabilities: FloatArray, examples: Sequence[Example], task_config: TaskConfig
-    ) -> list[Prediction]:
-        """Return one prediction an example, in order."""
-
-
-class ScoreFunction(Protocol):
-    """Hold probabilities against the labels of the examples."""
-
-    def __call__(
-        self, examples: Sequence[Example], probabilities: FloatArray, task_config: TaskConfig
-    ) -> dict[str, float]:
-        """Return every metric of the task by its name, `Task.main_metric` among them."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Generic[AnswerT]):
     """A task, as everything that trains, predicts, compares, explains or serves knows it."""
 
     name: str
     """As the command line and task.json name it."""
-    read: ReadFunction
-    """File to examples."""
-    prepare: PrepareFunction
-    """Training examples to `TaskConfig`."""
+    options: type[TaskOptions]
+    """What can be asked of this task alone."""
+    format: Callable[[TaskOptions], DataFormat]
+    """How its files are read and divided, which may depend on what was asked for."""
+    prepare: Callable[[Sequence[Example], TaskRequest], TaskConfig]
+    """The labelled training split, and what was asked for, to everything that the task needs to know before training.
+    Raises a DataError where nothing can be learnt from the examples, a ConfigError where the request does not fit."""
     check_inputs: Callable[[Sequence[Example], TaskConfig], None]
     """Raises a DataError where an example is not of the kind that the model was trained on (pairs, single texts)."""
-    encode: Callable[[Tokenizer, Sequence[Example], TaskConfig], EncodedExamples]
-    """Examples to token ids, with the label's index where the example has one. Texts are cut to
-    `TaskConfig.max_length` only, and the result names those that were."""
+    encode: EncodeFunction
+    """Examples to token ids."""
     build: Callable[[BodyConfig, TaskConfig], nn.Module]
     """The module to train: an encoder with random weights and whatever the task needs on top of it. The encoder is
     its attribute `body`."""
     loss: LossFunction
     """The module's loss on a labelled batch."""
-    outputs: Callable[[nn.Module, Batch], Tensor]
-    """The module's raw outputs on a batch, [N, C] float32, before any calibration."""
-    probabilities: Callable[[Tensor, TaskConfig], Tensor]
-    """Raw outputs to calibrated probabilities, [N, C] float32."""
-    decode: DecodeFunction
-    """Probabilities to predictions."""
-    score: ScoreFunction
-    """Probabilities to metrics."""
+    outputs: Callable[[nn.Module, Batch, TaskConfig], Sequence[Any]]
+    """The module's raw outputs on a batch, one entry for every encoded text, in NumPy arrays on the CPU; called
+    without gradients and dropout, and may run the module more than once (to write a text)."""
+    answer: Callable[[Sequence[Any], Sequence[Encoded], Example, TaskConfig], AnswerT]
+    """The outputs of all windows of an example to one answer."""
+    decode: Callable[[Sequence[AnswerT], Sequence[Example], TaskConfig], list[Prediction]]
+    """Answers to predictions, calibrated, in order."""
+    score: Callable[[Sequence[AnswerT], Sequence[Example], TaskConfig], dict[str, float]]
+    """Answers held against the examples' own: every metric of the task by its name. Raises a DataError where there
+    are no examples, or one without an answer."""
+    evidence: Callable[[Sequence[AnswerT], Sequence[Example], TaskConfig], Evidence]
+    """[N, K]: what is kept of every answer, from which the metrics that rank candidates are computed again on resampled
+    examples."""
+    evidence_columns: Callable[[TaskConfig], tuple[str, ...]]
+    """The names of the K columns; labels and options are enough to tell."""
+    metrics: Callable[[TaskConfig], Mapping[str, Metric]]
+    """The metrics that candidates can be ranked by, told from labels and options; each is also in what `score` gives,
+    under the same name and with the same value."""
     main_metric: str
     """The metric that training and comparison go by unless another is asked for."""
-    greater_is_better: bool
+    ranking_metric: Callable[[TaskConfig, Mapping[str, int]], str]
+    """Labels and options, and how often each label occurs in the training split, to the metric that a comparison goes
+    by."""
+    did_not_learn: Callable[[Evidence, TaskConfig], bool]
+    """Says from a model's evidence that it learnt nothing: what it answers does not depend on what it reads."""
+    probabilities: Callable[[Sequence[AnswerT], TaskConfig], FloatArray] | None = None
+    """Answers to the calibrated probability of every label, [N, C]; None for tasks where an example has no one label
+    to be probable."""
+    tune: Callable[[Sequence[AnswerT], Sequence[Example], TaskConfig], TaskConfig] | None = None
+    """Fits what can be fitted after training on answers to the development split (temperature, thresholds), which were
+    made without; None where there is nothing."""
+    log_shares: Callable[[nn.Module, Tensor, Batch], Tensor] | None = None
+    """A module, what it returned and the batch, to the log-probabilities [M, K] of the M things it predicted; None
+    where what it returns is no probability."""
+    example_weights: Callable[[Sequence[Example], TaskConfig], FloatArray | None] | None = None
+    """How often each training example is to be drawn, [N], beside the others; None for all alike."""
+    learn_vocabulary: Callable[[Sequence[Example], int, bool], Tokenizer] = learn_from_texts
+    """Training examples, a size, and whether text is lower-cased, to the vocabulary of a model with random weights."""
+    baselines: Callable[[TaskOptions], tuple[str, ...]] = lambda options: ("bilstm",)
+    """The baselines that can do what was asked for, the cheapest first; a comparison takes all of them."""
+    head: Callable[[TaskConfig], TaskHead | None] | None = None
+    """The configuration to the head that transformers has a class for, where that computes the same; None: nothing of
+    the kind."""
+    adopt: Callable[[TaskHead, int], TaskConfig] | None = None
+    """A head that another program trained, and the positions of its encoder, to the configuration; None: refused."""
+    greater_is_better: bool = True
     """The direction of the main metric."""
 
 
-def with_methods(task: Task, methods: Sequence[Method]) -> Task:
+AnyTask = Task[Any]
+"""A task of which only the record is known."""
+
+
+def text_rows(outputs: Tensor) -> list[FloatArray]:
+    """Return the rows of [N, …], one for every encoded text."""
+    return list(outputs.float().cpu().numpy())
+
+
+def token_rows(outputs: Tensor, batch: Batch) -> list[FloatArray]:
+    """Return the rows of a packed [S, …], [T, …] for every encoded text."""
+    assert batch.sequence_starts is not None, "the engine's batches are packed"
+    rows: FloatArray = outputs.float().cpu().numpy()
+    return [rows[start:end] for start, end in pairwise(batch.sequence_starts.tolist())]
+
+
+def with_methods(task: Task[AnswerT], methods: Sequence[Method]) -> Task[AnswerT]:
     """Return the task with its loss wrapped by training methods, the first one innermost."""
     loss = task.loss
     for method in methods:

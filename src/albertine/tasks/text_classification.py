@@ -1,138 +1,46 @@
-"""Text classification: one label a text, or a pair of texts.
+"""Text classification: one label a text, or a pair of texts; any number of labels; or a number.
 
-Shapes: N texts, C labels, H width of the pooled vector.
+Shapes: N texts, C outputs, H width of the pooled vector.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from albertine.data.readers import read_examples
-from albertine.errors import ConfigError, DataError, did_you_mean, unknown_name
-from albertine.evaluation.metrics import MAIN_METRICS, classification_metrics
-from albertine.models.body import BodyConfig, body_output_size, build_body
-from albertine.models.config import EncoderConfig
-from albertine.models.encoder import EncoderOutput
-from albertine.models.pooling import first_tokens
-from albertine.records import Batch, Encoded, Example, IntArray, Prediction
-from albertine.tasks.task import ClassWeights, EncodedExamples, FloatArray, LossPart, Task, TaskConfig
+from albertine.batching.windows import encoded_examples
+from albertine.checkpoints.state import TaskHead
+from albertine.data.formats import DataFormat
+from albertine.data.splitting import label_order
+from albertine.errors import ConfigError, DataError, unknown_name
+from albertine.evaluation.metrics import Metric
+from albertine.records import Batch, Encoded, EncodedExamples, Example, Prediction
+from albertine.tasks.classification_options import ClassificationOptions
+from albertine.tasks.classification_problems import (
+    PROBLEMS,
+    Problem,
+    balanced_weights,
+    label_indices,
+    label_matrix,
+)
+from albertine.tasks.classifier import Classifier
+from albertine.tasks.config import TaskConfig, TaskOptions, TaskRequest, options_from
+from albertine.tasks.lengths import longest_read
+from albertine.tasks.task import Evidence, FloatArray, LossPart, Task, text_rows
 from albertine.tokenization.tokenizer import Tokenizer
 
-__all__ = ["TASK", "Classifier", "balanced_weights", "default_max_length", "label_indices"]
-
-logger = logging.getLogger("albertine")
+__all__ = ["TASK"]
 
 NAME = "text-classification"
 
-_COVERED = 99.0
-"""Per cent of the training texts that the default maximum length leaves whole."""
-_SAMPLE = 20_000
-"""Training texts that the default maximum length is measured on."""
-_LISTED = 20
-"""Labels listed in a message."""
 
-
-class Classifier(nn.Module):
-    """An encoder (or what stands in its place), dropout, and a linear layer over the pooled vector.
-
-    An encoder without a pooler gives the last hidden state of the first token instead. That is the classifier of
-    Devlin et al. (2018), section 4.1, and of Lan et al. (2019).
-
-    Args:
-        config: of the body.
-        task_config: for the labels and their weights in the loss.
-    """
-
-    def __init__(self, config: BodyConfig, task_config: TaskConfig) -> None:
-        super().__init__()
-        self.body = build_body(config)
-        self.dropout = nn.Dropout(config.classifier_dropout_prob)
-        self.classifier = nn.Linear(body_output_size(config), len(task_config.labels))
-        if isinstance(config, EncoderConfig):
-            nn.init.normal_(self.classifier.weight, std=config.initializer_range)
-            nn.init.zeros_(self.classifier.bias)
-        self.class_weights = task_config.class_weights
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the logits, [N, C]."""
-        output: EncoderOutput = self.body(
-            batch.input_ids,
-            attention_mask=batch.attention_mask,
-            token_type_ids=batch.token_type_ids,
-            sequence_starts=batch.sequence_starts,
-            position_ids=batch.position_ids,
-        )
-        pooled = output.pooler_output
-        if pooled is None:
-            pooled = first_tokens(output.last_hidden_state, batch.sequence_starts)
-        logits: Tensor = self.classifier(self.dropout(pooled))
-        return logits
-
-
-def label_indices(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
-    """Return the index of every example's label, [N] int64.
-
-    Raises:
-        DataError: an example has no label, or one that is not among `labels`.
-    """
-    index_of = {label: index for index, label in enumerate(labels)}
-    indices = np.empty(len(examples), dtype=np.int64)
-    for place, example in enumerate(examples):
-        index = None if example.label is None else index_of.get(example.label)
-        if index is None:
-            raise _label_error(example, labels)
-        indices[place] = index
-    return indices
-
-
-def balanced_weights(indices: IntArray, classes: int) -> tuple[float, ...]:
-    """Return the weight of every label, the inverse of its frequency, so that the mean over the examples is 1.
-
-    Args:
-        indices: [N] label index of every training example.
-        classes: C.
-
-    Returns:
-        N / (C * count) for every label; 0 for a label that does not occur.
-    """
-    counts = np.bincount(indices, minlength=classes)
-    present = np.count_nonzero(counts)
-    return tuple(len(indices) / (present * count) if count else 0.0 for count in counts.tolist())
-
-
-def default_max_length(lengths: IntArray, limit: int | None) -> int:
-    """Choose the tokens a text is cut to.
-
-    Args:
-        lengths: tokens of the training texts, special tokens included.
-        limit: positions that the encoder has; None for a body without positions.
-
-    Returns:
-        The 99th percentile of the lengths, rounded up to a multiple of 8, and never more than `limit`.
-    """
-    covering = 8 * math.ceil(float(np.percentile(lengths, _COVERED)) / 8)
-    return covering if limit is None else min(covering, limit)
-
-
-def prepare(
-    examples: Sequence[Example],
-    *,
-    labels: Sequence[str] | None = None,
-    tokenizer: Tokenizer | None = None,
-    body: BodyConfig | None = None,
-    max_length: int | None = None,
-    class_weights: ClassWeights = "none",
-    main_metric: str | None = None,
-) -> TaskConfig:
-    """Fix labels, maximum length and class weights from the training examples, as `PrepareFunction` says.
+def prepare(examples: Sequence[Example], request: TaskRequest) -> TaskConfig:
+    """Fix labels, maximum length and weights from the training examples.
 
     Raises:
         DataError: no examples, one label only, a row without a label, or pairs beside single texts.
@@ -141,37 +49,77 @@ def prepare(
     if not examples:
         raise DataError("there are no training examples", next_step="Look at the file with: albertine data check FILE")
     pairs = _has_pairs(examples)
-    names = tuple(labels) if labels is not None else _sorted_labels(examples)
-    if len(names) < 2 or len({example.label for example in examples}) < 2:
+    options = options_from(ClassificationOptions, request.options, task=NAME)
+    if request.main_metric is not None:
+        told = TaskConfig(task=NAME, labels=("a", "b"), options=options)
+        known = PROBLEMS[options.problem].metrics(told)
+        if request.main_metric not in known:
+            raise unknown_name("metric", request.main_metric, known)
+    if options.problem == "regression":
+        labels: tuple[str, ...] = ()
+        values = np.array([example.value for example in examples if example.value is not None])
+        spread = float(values.std()) if len(values) else 0.0
+        if not spread:
+            raise DataError(
+                "all training examples have the same number, there is nothing to learn",
+                where=examples[0].file or None,
+                next_step="Look at the label column with: albertine data check FILE",
+            )
+        options = replace(options, value_mean=float(values.mean()), value_spread=spread)
+    else:
+        labels, options = _with_labels(examples, request, options)
+    return TaskConfig(
+        task=NAME,
+        labels=labels,
+        max_length=longest_read(
+            examples, request, becomes="read in windows" if options.long_texts == "windows" else "cut"
+        ),
+        overlap=request.overlap,
+        pairs=pairs,
+        main_metric=request.main_metric or PROBLEMS[options.problem].main_metric,
+        max_error=request.max_error,
+        options=options,
+    )
+
+
+def _with_labels(
+    examples: Sequence[Example], request: TaskRequest, options: ClassificationOptions
+) -> tuple[tuple[str, ...], ClassificationOptions]:
+    """Return the labels, and the options with the weight of each."""
+    several = options.problem == "multi"
+    if request.labels is not None:
+        labels = tuple(request.labels)
+    elif several:
+        labels = tuple(sorted({label for one in examples for label in one.labels or ()}, key=label_order))
+    else:
+        labels = tuple(sorted({one.label for one in examples if one.label is not None}, key=label_order))
+    occurring = {one.labels if several else one.label for one in examples}
+    if len(labels) < (1 if several else 2) or len(occurring) < 2:
         raise DataError(
             "all training examples have the same label, there is nothing to tell apart",
             where=examples[0].file or None,
-            received=", ".join(map(repr, sorted({str(example.label) for example in examples}))),
+            received=", ".join(map(repr, sorted(map(str, occurring)))),
             allowed="two or more labels",
             next_step="Look at the label column with: albertine data check FILE",
         )
-    indices = label_indices(examples, names)
-    limit = body.max_position_embeddings if isinstance(body, EncoderConfig) else None
-    if max_length is not None and limit is not None and max_length > limit:
-        raise ConfigError(
-            "the encoder has fewer positions", where="max_length", received=max_length, allowed=f"up to {limit}"
-        )
-    if tokenizer is None:
-        max_length = None
-    elif max_length is None:
-        max_length = _measured_max_length(tokenizer, examples, limit)
-    if class_weights == "balanced":
-        weights: tuple[float, ...] | None = balanced_weights(indices, len(names))
+    if several:
+        counts = label_matrix(examples, labels).sum(axis=0)
     else:
-        weights = None if class_weights == "none" else tuple(class_weights)
-    return TaskConfig(
-        task=NAME,
-        labels=names,
-        max_length=max_length,
-        pairs=pairs,
-        class_weights=weights,
-        main_metric=_checked_metric(main_metric),
-    )
+        counts = np.bincount(label_indices(examples, labels), minlength=len(labels))
+    asked = request.class_weights
+    if asked == "balanced" or (asked == "none" and options.imbalance == "weights"):
+        # with several labels: what a text that has a label counts beside one that does not
+        rarer = tuple((len(examples) - count) / max(count, 1) for count in counts.tolist())
+        return labels, replace(options, class_weights=rarer if several else balanced_weights(counts))
+    weights = options.class_weights if asked == "none" else tuple(asked)
+    if weights is not None and len(weights) != len(labels):
+        raise ConfigError(
+            "one weight a label is needed",
+            where="class_weights",
+            received=f"{len(weights)} weights",
+            allowed=f"{len(labels)} weights, in the order {', '.join(labels)}",
+        )
+    return labels, replace(options, class_weights=weights)
 
 
 def check_inputs(examples: Sequence[Example], task_config: TaskConfig) -> None:
@@ -184,108 +132,184 @@ def check_inputs(examples: Sequence[Example], task_config: TaskConfig) -> None:
         _reads_pairs(examples, task_config)
 
 
-def encode(tokenizer: Tokenizer, examples: Sequence[Example], task_config: TaskConfig) -> EncodedExamples:
-    """Turn examples into token ids, all of them labelled or none.
+def encode(
+    tokenizer: Tokenizer, examples: Sequence[Example], task_config: TaskConfig, *, labelled: bool
+) -> EncodedExamples:
+    """Turn examples into token ids, texts that are too long as windows.
 
     Raises:
         DataError: a label that the task does not know, or pairs where it has single texts, or the other way round.
     """
     pairs = bool(examples) and _reads_pairs(examples, task_config)
-    indices: list[int] | None = None
-    if examples and all(example.label is not None for example in examples):
-        indices = label_indices(examples, task_config.labels).tolist()
+    options = task_config.own(ClassificationOptions)
     tokens = tokenizer.tokenize(
         [example.text for example in examples],
         [example.text_pair or "" for example in examples] if pairs else None,
-        max_length=task_config.max_length,
+        max_length=None if options.long_texts == "windows" else task_config.max_length,
         offsets=False,
     )
-    items = tuple(
-        Encoded(
-            input_ids=row.input_ids,
-            token_type_ids=row.token_type_ids,
-            label=None if indices is None else indices[place],
-            example=place,
-        )
-        for place, row in enumerate(tokens.rows())
+    return encoded_examples(
+        tokens,
+        max_length=task_config.max_length,
+        overlap=task_config.shared_tokens,
+        targets=PROBLEMS[options.problem].targets(examples, task_config) if labelled else None,
     )
-    return EncodedExamples(items=items, truncated=tokens.truncated)
 
 
 def loss(module: nn.Module, batch: Batch) -> dict[str, LossPart]:
-    """Return the cross-entropy, weighted by class where the task has class weights."""
+    """Return the loss of the texts: cross-entropy, its sum over the labels, or the squared error."""
     assert batch.labels is not None, "the loss needs labels"
-    logits = outputs(module, batch)
-    weights = module.class_weights if isinstance(module, Classifier) else None
-    if weights is None:
-        total = functional.cross_entropy(logits, batch.labels, reduction="sum")
-        weight = total.new_tensor(len(batch))
-    else:
-        of_class = logits.new_tensor(weights)
-        total = functional.cross_entropy(logits, batch.labels, weight=of_class, reduction="sum")
-        weight = of_class[batch.labels].sum()
-    return {"classification": LossPart(total=total, weight=weight)}
+    found: Tensor = module(batch).float()
+    targets = batch.labels
+    if batch.groups is not None:
+        found, targets = _by_example(found, targets, batch.groups)
+    options = module.options if isinstance(module, Classifier) else ClassificationOptions()
+    return {"classification": PROBLEMS[options.problem].loss(found, targets, options)}
 
 
-def outputs(module: nn.Module, batch: Batch) -> Tensor:
-    """Return the logits, [N, C] float32."""
-    logits: Tensor = module(batch)
-    return logits.float()
+def _by_example(found: Tensor, targets: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean outputs of every example over its windows, as `answer` does, and its target."""
+    examples = int(groups.max()) + 1
+    counts = found.new_zeros(examples).index_add(0, groups, torch.ones_like(groups, dtype=found.dtype))
+    sums = found.new_zeros(examples, found.shape[1]).index_add(0, groups, found)
+    of_examples = targets.new_zeros(examples, *targets.shape[1:]).index_copy(0, groups, targets)
+    return sums / counts[:, None], of_examples
 
 
-def probabilities(logits: Tensor, task_config: TaskConfig) -> Tensor:
-    """Return the probability of every label, [N, C]; divided by the temperature first, once one has been fitted."""
-    return torch.softmax(logits / (task_config.temperature or 1.0), dim=-1)
+def outputs(module: nn.Module, batch: Batch, task_config: TaskConfig) -> list[FloatArray]:
+    """Return the outputs of every text, or window of one, [C] each."""
+    del task_config
+    return text_rows(module(batch))
 
 
-def decode(probabilities: FloatArray, examples: Sequence[Example], task_config: TaskConfig) -> list[Prediction]:
-    """Return the most probable label of every example; of equal ones the first."""
-    del examples  # one row an example, and nothing of its text is needed
-    labels = task_config.labels
-    predictions = []
-    for row, best in zip(probabilities.tolist(), probabilities.argmax(axis=1).tolist(), strict=True):
-        scores = dict(zip(labels, row, strict=True))
-        predictions.append(Prediction(label=labels[best], score=row[best], scores=scores))
-    return predictions
+def answer(
+    outputs: Sequence[FloatArray], windows: Sequence[Encoded], example: Example, task_config: TaskConfig
+) -> FloatArray:
+    """Return the outputs for an example, [C]: the mean over its windows."""
+    del windows, example, task_config
+    return outputs[0] if len(outputs) == 1 else np.mean(np.stack(outputs), axis=0)
 
 
-def score(examples: Sequence[Example], probabilities: FloatArray, task_config: TaskConfig) -> dict[str, float]:
-    """Return accuracy, macro F1, F1 of every label, Matthews correlation, log loss, Brier score, calibration error.
+def probabilities(answers: Sequence[FloatArray], task_config: TaskConfig) -> FloatArray:
+    """Return the calibrated probability of every label, [N, C].
 
     Raises:
-        DataError: no examples, or a label that the task does not know.
+        ConfigError: the model answers with numbers.
+    """
+    found = _problem(task_config).probabilities
+    if found is None:
+        raise ConfigError("a number has no probability", next_step="Use predict, whose predictions have a value")
+    return found(_matrix(answers, task_config), task_config)
+
+
+def decode(answers: Sequence[FloatArray], examples: Sequence[Example], task_config: TaskConfig) -> list[Prediction]:
+    """Return the most probable label of every example, all labels that apply, or the number."""
+    del examples  # nothing of their texts is needed
+    return _problem(task_config).decode(_matrix(answers, task_config), task_config)
+
+
+def score(answers: Sequence[FloatArray], examples: Sequence[Example], task_config: TaskConfig) -> dict[str, float]:
+    """Return every metric: for one label those of `classification_metrics`, for several those of `multi_label_metrics`.
+
+    Of numbers the correlations by Spearman and by Pearson, the root of the mean squared error and the mean absolute
+    error, in the numbers' own units.
+
+    Raises:
+        DataError: no examples, one without an answer, or a label that the task does not know.
     """
     if not examples:
         raise DataError("there are no examples to evaluate on", next_step="Give a file with labelled rows")
-    gold = label_indices(examples, task_config.labels)
-    predicted = probabilities.argmax(axis=1)
-    return classification_metrics(gold, predicted, probabilities.astype(np.float64), task_config.labels)
+    return _problem(task_config).score(_matrix(answers, task_config), examples, task_config)
 
 
-def _measured_max_length(tokenizer: Tokenizer, examples: Sequence[Example], limit: int | None) -> int:
-    sample = examples[:: -(-len(examples) // _SAMPLE)]
-    tokens = tokenizer.tokenize(
-        [example.text for example in sample],
-        [example.text_pair or "" for example in sample] if sample[0].text_pair is not None else None,
-        offsets=False,
+def evidence(answers: Sequence[FloatArray], examples: Sequence[Example], task_config: TaskConfig) -> Evidence:
+    """Return [N, K]; what the columns are, the task says."""
+    return _problem(task_config).evidence(_matrix(answers, task_config), examples, task_config)
+
+
+def tune(answers: Sequence[FloatArray], examples: Sequence[Example], task_config: TaskConfig) -> TaskConfig:
+    """Fit the temperature and from where on to keep silent, or a threshold for every label where several apply."""
+    found = _problem(task_config).tune
+    return task_config if found is None else found(_matrix(answers, task_config), examples, task_config)
+
+
+def example_weights(examples: Sequence[Example], task_config: TaskConfig) -> FloatArray | None:
+    """Return how often each example is to be drawn, [N], so that all labels come equally often; None for all alike."""
+    options = task_config.own(ClassificationOptions)
+    if options.imbalance != "sampling":
+        return None
+    if options.problem == "single":
+        indices = label_indices(examples, task_config.labels)
+        weights = np.array(balanced_weights(np.bincount(indices, minlength=len(task_config.labels))), dtype=np.float32)
+        drawn: FloatArray = weights[indices]
+        return drawn
+    matrix = label_matrix(examples, task_config.labels)
+    rarity = len(examples) / np.maximum(matrix.sum(axis=0), 1)
+    # a text counts as often as its rarest label asks for; one without labels as one whose labels all texts have
+    rarest: FloatArray = np.maximum((matrix * rarity).max(axis=1), 1.0).astype(np.float32)
+    return rarest
+
+
+def log_shares(module: nn.Module, found: Tensor, batch: Batch) -> Tensor:
+    """Return the log-probabilities of the labels, [N, C], or of every label and its opposite, [N * C, 2]."""
+    del batch  # every text, or window of one, is a prediction
+    options = module.options if isinstance(module, Classifier) else ClassificationOptions()
+    logits = found.float()
+    if options.problem == "regression":
+        raise ConfigError("a number has no probabilities to compare", where="r_drop", received="problem=regression")
+    if options.problem == "single":
+        return functional.log_softmax(logits, dim=-1)
+    return functional.logsigmoid(torch.stack([logits, -logits], dim=-1)).flatten(0, 1)
+
+
+def _baselines(options: TaskOptions) -> tuple[str, ...]:
+    single = not isinstance(options, ClassificationOptions) or options.problem == "single"
+    return ("bag-of-words", "word-vectors", "bilstm") if single else ("word-vectors", "bilstm")
+
+
+def head(task_config: TaskConfig) -> TaskHead | None:
+    """Return the head of transformers' ForSequenceClassification; none for numbers, which it does not scale back."""
+    problem = task_config.own(ClassificationOptions).problem
+    if problem == "regression":
+        return None
+    return TaskHead(task=NAME, labels=task_config.labels, module="classifier", problem=problem)
+
+
+def adopt(head: TaskHead, positions: int) -> TaskConfig:
+    """Return the configuration of a head that another program trained.
+
+    Raises:
+        ConfigError: it gives several numbers.
+    """
+    number = head.problem == "regression"
+    if number and len(head.labels) > 1:
+        raise ConfigError("a text has one number here", received=f"{len(head.labels)} of them")
+    return TaskConfig(
+        task=NAME,
+        labels=() if number else head.labels,
+        max_length=positions,
+        pairs=None,
+        options=ClassificationOptions(problem=head.problem),
     )
-    chosen = default_max_length(tokens.lengths, limit)
-    logger.info(
-        "maximum length: %d tokens (the longest training text has %d; %.1f %% of them are longer and will be cut; "
-        "choose another with --max-length)",
-        chosen,
-        int(tokens.lengths.max()),
-        100 * float(np.mean(tokens.lengths > chosen)),
-    )
-    return chosen
 
 
-def _sorted_labels(examples: Sequence[Example]) -> tuple[str, ...]:
-    """Return every label once: by value where all are whole numbers, else by spelling."""
-    found = {example.label for example in examples if example.label is not None}
-    if all(re.fullmatch(r"-?[0-9]+", label) for label in found):
-        return tuple(sorted(found, key=lambda label: (int(label), label)))
-    return tuple(sorted(found))
+def _problem(task_config: TaskConfig) -> Problem:
+    return PROBLEMS[task_config.own(ClassificationOptions).problem]
+
+
+def _matrix(answers: Sequence[FloatArray], task_config: TaskConfig) -> FloatArray:
+    if not answers:
+        return np.zeros((0, len(task_config.labels) or 1), dtype=np.float32)
+    return np.stack(answers)
+
+
+def _format(options: TaskOptions) -> DataFormat:
+    own = options if isinstance(options, ClassificationOptions) else ClassificationOptions()
+    return PROBLEMS[own.problem].format(own)
+
+
+def _metrics(task_config: TaskConfig) -> Mapping[str, Metric]:
+    return _problem(task_config).metrics(task_config)
 
 
 def _reads_pairs(examples: Sequence[Example], task_config: TaskConfig) -> bool:
@@ -307,50 +331,37 @@ def _check_pairs(examples: Sequence[Example], pairs: bool) -> None:
         if (example.text_pair is not None) != pairs:
             raise DataError(
                 "the model reads pairs of texts" if pairs else "the model reads single texts",
-                where=_place(example) or f"text {place}",
+                where=example.where or f"text {place}",
                 received="a pair of texts" if not pairs else "a single text",
                 next_step="Give every input its second text" if pairs else "Give one text an input",
             )
 
 
-def _label_error(example: Example, labels: Sequence[str]) -> DataError:
-    listed = ", ".join(labels[:_LISTED]) + (f" and {len(labels) - _LISTED} more" if len(labels) > _LISTED else "")
-    if example.label is None:
-        return DataError("a row has no label", where=_place(example), allowed=listed)
-    return DataError(
-        "a label that the training data does not have",
-        where=_place(example),
-        received=repr(example.label),
-        allowed=listed,
-        next_step=did_you_mean(example.label, labels) or "Correct the row, or train on data that has this label",
-    )
-
-
-def _place(example: Example) -> str | None:
-    if not example.file:
-        return None
-    return f"{example.file}:{example.line}" if example.line else example.file
-
-
-def _checked_metric(name: str | None) -> str | None:
-    if name is not None and name not in MAIN_METRICS:
-        raise unknown_name("metric", name, MAIN_METRICS)
-    return name
-
-
 TASK = Task(
     name=NAME,
-    read=read_examples,
+    options=ClassificationOptions,
+    format=_format,
     prepare=prepare,
     check_inputs=check_inputs,
     encode=encode,
     build=Classifier,
     loss=loss,
     outputs=outputs,
-    probabilities=probabilities,
+    answer=answer,
     decode=decode,
     score=score,
+    evidence=evidence,
+    evidence_columns=lambda config: _problem(config).columns(config),
+    metrics=_metrics,
     main_metric="accuracy",
-    greater_is_better=True,
+    ranking_metric=lambda config, counts: _problem(config).ranking_metric(counts),
+    did_not_learn=lambda evidence, config: _problem(config).did_not_learn(evidence, config),
+    probabilities=probabilities,
+    tune=tune,
+    log_shares=log_shares,
+    baselines=_baselines,
+    head=head,
+    adopt=adopt,
+    example_weights=example_weights,
 )
 """The record of this task."""

@@ -23,9 +23,10 @@ from albertine.models.body import BodyConfig
 from albertine.models.config import EncoderConfig, preset_names, pretraining_choices
 from albertine.models.encoder import Encoder
 from albertine.records import Example
-from albertine.tasks.task import Task, TaskConfig
-from albertine.tokenization.learn import learn_vocabulary
-from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
+from albertine.tasks.config import TaskConfig
+from albertine.tasks.task import AnyTask
+from albertine.tokenization.pair import load_any_tokenizer, target_tokenizer
+from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = [
     "Candidate",
@@ -120,6 +121,7 @@ def find_candidate(name: str | Path) -> Candidate:
 
 def prepare_candidate(
     candidate: Candidate,
+    task: AnyTask,
     examples: Sequence[Example],
     *,
     tokenizer: Tokenizer | str | Path | None,
@@ -130,6 +132,7 @@ def prepare_candidate(
 
     Args:
         candidate: not one that is fitted by a solver.
+        task: says how a vocabulary is learnt.
         examples: the training split; a vocabulary is learnt from it where there is no tokenizer.
         tokenizer: to be used instead of learning one, or in place of a folder's own.
         vocabulary_size: of a learnt vocabulary, at most.
@@ -139,11 +142,11 @@ def prepare_candidate(
         TokenizerError: no tokenizer, or one that knows more tokens than the encoder.
         CheckpointError: the folder cannot be read.
     """
-    given = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
+    given = load_any_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
     if candidate.folder is not None:
         return _pretrained(candidate.folder, given, seed)
     lowercase = candidate.preset is None or pretraining_choices(candidate.preset).lowercase
-    own = given or _learnt(examples, vocabulary_size, lowercase=lowercase)
+    own = given or task.learn_vocabulary(examples, vocabulary_size, lowercase)
     if candidate.baseline is not None:
         config = candidate.baseline.make_config(own.vocab_size)
         return Prepared(config=cast("BodyConfig", config), tokenizer=own, encoder=None)
@@ -152,7 +155,7 @@ def prepare_candidate(
     return Prepared(config=config, tokenizer=own, encoder=None)
 
 
-def build_module(task: Task, task_config: TaskConfig, prepared: Prepared, *, seed: int) -> nn.Module:
+def build_module(task: AnyTask, task_config: TaskConfig, prepared: Prepared, *, seed: int) -> nn.Module:
     """Build the task's module, its weights at random from `seed` where they are not pretrained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -160,16 +163,19 @@ def build_module(task: Task, task_config: TaskConfig, prepared: Prepared, *, see
     if prepared.encoder is not None:
         body = cast("nn.Module", module.body)
         body.load_state_dict(prepared.encoder.state_dict())
+        if (loaded := getattr(module, "body_loaded", None)) is not None:
+            loaded()  # what else of the module starts from the encoder's weights
     return module
 
 
 def tokenizer_fingerprint(tokenizer: Tokenizer | str | Path) -> str:
     """Return a hash of a tokenizer's vocabulary and its kind."""
-    if isinstance(tokenizer, str | Path):
-        tokenizer = load_tokenizer(tokenizer)
-    digest = hashlib.sha256(f"{tokenizer.kind} {tokenizer.lowercase}".encode())
-    for index in range(tokenizer.vocab_size):
-        digest.update(f"\n{tokenizer.id_to_token(index)}".encode("utf-8", "surrogatepass"))
+    own = load_any_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
+    digest = hashlib.sha256()
+    for one in dict.fromkeys((own, target_tokenizer(own))):
+        digest.update(f"{one.kind} {one.lowercase}".encode())
+        for index in range(one.vocab_size):
+            digest.update(f"\n{one.id_to_token(index)}".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
@@ -193,10 +199,3 @@ def _pretrained(folder: Path, given: Tokenizer | None, seed: int) -> Prepared:
             next_step="Give the tokenizer that the encoder was trained with",
         )
     return Prepared(config=encoder.config, tokenizer=tokenizer, encoder=encoder)
-
-
-def _learnt(examples: Sequence[Example], size: int, *, lowercase: bool) -> Tokenizer:
-    texts = (text for one in examples for text in (one.text, one.text_pair) if text is not None)
-    tokenizer = learn_vocabulary(texts, size=size, lowercase=lowercase)
-    logger.info("vocabulary: %s tokens, learnt from the training split", f"{tokenizer.vocab_size:,}")
-    return tokenizer

@@ -29,6 +29,7 @@ _WHOLE = (
     "evaluate_every",
     "log_every",
     "checkpoint_steps",
+    "batch_tokens",
 )
 _KEEPING = ("checkpoint_seconds", "checkpoint_steps")
 
@@ -58,6 +59,8 @@ class TrainingConfig:
     """No more optimizer steps than this, whatever the budget says."""
     batch_size: int = 32
     """Examples in one optimizer step."""
+    batch_tokens: int | None = None
+    """Tokens in one optimizer step at most, instead of a number of examples."""
     accumulation: int = 1
     """Micro-batches that the examples of one step are cut into: less memory, the same result."""
     warmup: float = 0.1
@@ -130,7 +133,7 @@ class TrainingConfig:
                 allowed="one of epochs, examples, tokens and minutes",
                 next_step="Leave out all but one",
             )
-        if self.accumulation > self.batch_size:
+        if self.batch_tokens is None and self.accumulation > self.batch_size:
             raise ConfigError(
                 "there are more micro-batches than examples in a step",
                 received=f"accumulation = {self.accumulation}, batch_size = {self.batch_size}",
@@ -148,6 +151,12 @@ class TrainingConfig:
     def optimizer_epsilon(self) -> float:
         """Return the epsilon, whether given or the optimizer's own."""
         return _EPSILON[self.optimizer] if self.epsilon is None else self.epsilon
+
+    def passes(self, train_examples: int) -> float | None:
+        """Return the budget in passes over `train_examples` rows; None where only time or tokens bound the run."""
+        if self.minutes is not None or self.tokens is not None:
+            return None
+        return (self.epochs or DEFAULT_EPOCHS) if self.examples is None else self.examples / train_examples
 
     def total_steps(self, train_examples: int) -> int | None:
         """Count the optimizer steps of a run over `train_examples` rows; None where only time or tokens bound it.

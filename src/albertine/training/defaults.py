@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from albertine.models.baseline import Baseline
 from albertine.models.body import BodyConfig, body_output_size
+from albertine.models.config import EncoderConfig
 from albertine.training.config import TrainingConfig
 
 __all__ = ["chosen_learning_rate", "chosen_pretraining_rate"]
@@ -20,16 +21,19 @@ class _Rates:
     up_to_width: float
     pretrained: float
     random: float
+    shared: float | None = None
+    """Pretrained weights that layers share; None for those of any other stack."""
 
 
 # AdamW at batches of 16 to 64. Devlin et al. (2018) fine-tune at 2e-5 to 5e-5; the small published BERTs (Turc et al.
 # 2019) want up to 3e-4. Random weights learn nothing at such rates within a few epochs; wide stacks with the norm
-# after the sum diverge at those that suit narrow ones.
+# after the sum diverge at those that suit narrow ones. ALBERT is fine-tuned at 1e-5 to 3e-5 (arXiv:1909.11942 table
+# 14): what moves in a shared block moves in every layer.
 _ENCODERS = (
     _Rates(up_to_width=384, pretrained=1e-4, random=5e-4),
     _Rates(up_to_width=512, pretrained=5e-5, random=5e-4),
-    _Rates(up_to_width=768, pretrained=5e-5, random=1e-4),
-    _Rates(up_to_width=float("inf"), pretrained=2e-5, random=5e-5),
+    _Rates(up_to_width=768, pretrained=5e-5, random=1e-4, shared=2e-5),
+    _Rates(up_to_width=float("inf"), pretrained=2e-5, random=5e-5, shared=1e-5),
 )
 _OTHER_BODIES = 1e-3
 
@@ -68,6 +72,8 @@ def chosen_learning_rate(
         row = next(row for row in _ENCODERS if width <= row.up_to_width)
         rate = row.pretrained if pretrained else row.random
         why = f"{'pretrained' if pretrained else 'random'} weights, width {width}"
+        if pretrained and row.shared is not None and isinstance(body, EncoderConfig) and body.share != "none":
+            rate, why = row.shared, f"{why}, layers that share them"
     logger.info("learning rate: %g, chosen for %s; choose another with --learning-rate", rate, why)
     return rate
 

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from albertine.evaluation.calibration import Reliability, reliability
 from albertine.evaluation.metrics import confusion_matrix
 from albertine.inference.model import Model
 from albertine.records import Example
-from albertine.tasks.text_classification import label_indices
 
 __all__ = ["EVALUATION_SCHEMA", "EvaluationResult"]
 
@@ -29,8 +31,10 @@ class EvaluationResult:
     main_metric: str
     metrics: dict[str, float]
     """Every metric of the task, by name."""
-    confusion: tuple[tuple[int, ...], ...]
-    """[C, C] counts; row: the label in the file, column: the model's."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """[C, C] counts; row: the label in the file, column: the model's. Empty where an example has no one label."""
+    reliability: Reliability | None = None
+    """How often the answers are right at every level of confidence; None where an answer has no probability."""
     notes: tuple[str, ...] = ()
     """What was guessed or skipped while reading."""
     schema_version: int = EVALUATION_SCHEMA
@@ -42,17 +46,28 @@ class EvaluationResult:
         Raises:
             DataError: no examples, one without a label, or with a label that the model does not know.
         """
-        gold = label_indices(examples, model.labels)
-        probabilities = model.score_examples(examples)
-        metrics = model.task.score(examples, probabilities, model.task_config)
-        confusion = confusion_matrix(gold, probabilities.argmax(axis=1), len(model.labels))
+        task, config = model.task, model.task_config
+        answers = model.answer_examples(examples)
+        metrics = task.score(answers, examples, config)
+        columns = task.evidence_columns(config)
+        confusion: tuple[tuple[int, ...], ...] = ()
+        found: Reliability | None = None
+        if "gold_label" in columns and "predicted_label" in columns:
+            evidence = task.evidence(answers, examples, config)
+            gold, predicted = (
+                evidence[:, columns.index(name)].astype(np.int64) for name in ("gold_label", "predicted_label")
+            )
+            if "confidence" in columns:
+                found = reliability(evidence[:, columns.index("confidence")], (gold == predicted).astype(np.int64))
+            confusion = tuple(tuple(row) for row in confusion_matrix(gold, predicted, len(model.labels)).tolist())
         return cls(
-            task=model.task.name,
+            task=task.name,
             labels=model.labels,
             examples=len(examples),
-            main_metric=model.task_config.main_metric or model.task.main_metric,
+            main_metric=config.main_metric or task.main_metric,
             metrics=metrics,
-            confusion=tuple(tuple(row) for row in confusion.tolist()),
+            confusion=confusion,
+            reliability=found,
             notes=notes,
         )
 
@@ -63,11 +78,15 @@ class EvaluationResult:
     def render(self) -> str:
         """Return the result as lines for a terminal: the metrics, and the confusion matrix where it is small."""
         width = max(len(name) for name in self.metrics)
-        lines = [f"{self.examples:,} examples, {len(self.labels)} labels"]
+        lines = [f"{self.examples:,} examples" + (f", {len(self.labels)} labels" if self.labels else "")]
         lines += [f"{name:<{width}}  {value:.4f}" for name, value in self.metrics.items()]
-        if len(self.labels) <= _CELLS_SHOWN:
+        if self.confusion and len(self.labels) <= _CELLS_SHOWN:
             lines += ["", "rows: label in the file; columns, in the same order: label of the model"]
             cell = max(len(str(count)) for row in self.confusion for count in row)
             for label, row in zip(self.labels, self.confusion, strict=True):
                 lines.append("  ".join(f"{count:>{cell}}" for count in row) + f"   {label}")
+        if self.reliability is not None:
+            lines += ["", "confidence, share of right answers and examples, by level of confidence"]
+            filled = zip(self.reliability.confidence, self.reliability.accuracy, self.reliability.counts, strict=True)
+            lines += [f"{level:.3f}  {right:.3f}  {count:,}" for level, right, count in filled if count]
         return "\n".join(lines)

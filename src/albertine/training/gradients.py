@@ -16,7 +16,7 @@ from albertine.tasks.task import LossPart
 from albertine.training.allocator import keep_freed_memory
 from albertine.training.processes import Processes
 
-__all__ = ["StepGradients", "StepLoss", "TrainingBatch", "memory_errors"]
+__all__ = ["OutOfMemory", "StepGradients", "StepLoss", "TrainingBatch", "memory_errors"]
 
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -25,8 +25,9 @@ _TINY = torch.finfo(torch.float32).tiny
 class TrainingBatch(Protocol):
     """What the loop asks of a micro-batch; what is in it, only the loss knows."""
 
-    def __len__(self) -> int:
-        """Count the examples."""
+    @property
+    def example_count(self) -> int:
+        """Examples in it."""
 
     @property
     def token_count(self) -> int:
@@ -106,7 +107,7 @@ class StepGradients(Generic[B]):
             totals, weights = self._one(*own[0])
         else:
             totals, weights = self._many(own)
-        examples = sum(len(batch) for batch, _ in own)
+        examples = sum(batch.example_count for batch, _ in own)
         tokens = sum(batch.token_count for batch, _ in own)
         return StepLoss(
             loss=torch.stack([totals[name] / _divisor(weights[name]) for name in totals]).sum(),
@@ -231,19 +232,23 @@ class StepGradients(Generic[B]):
         return {"examples": examples, "tokens": tokens}
 
 
+class OutOfMemory(FailureError):
+    """A step needs more memory than there is."""
+
+
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Say what helps when memory runs out.
 
     Raises:
-        FailureError: it did.
+        OutOfMemory: it did.
     """
     try:
         yield
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        raise FailureError(
+        raise OutOfMemory(
             "memory ran out in a training step",
             next_step="Use more micro-batches (--accumulation) or shorter texts (--max-length)",
         ) from error

@@ -14,15 +14,20 @@ from torch import nn
 
 from albertine.batching.loader import TrainingBatches
 from albertine.batching.packing import packed
+from albertine.batching.token_batches import TokenBatches
 from albertine.data.samples import Splits
+from albertine.errors import ConfigError
 from albertine.inference.engine import Engine
 from albertine.inference.model import Model
 from albertine.inference.precision import Precision
 from albertine.models.bag_of_words import BagOfWords
 from albertine.models.ngrams import BagOfWordsConfig
-from albertine.records import Batch, Example
-from albertine.tasks.task import EncodedExamples, Task, TaskConfig
-from albertine.tasks.text_classification import label_indices
+from albertine.records import Batch, EncodedExamples, Example
+from albertine.tasks.classification_options import ClassificationOptions
+from albertine.tasks.classification_problems import label_indices
+from albertine.tasks.config import TaskConfig, TaskRequest
+from albertine.tasks.task import AnyTask, FloatArray
+from albertine.tasks.text_classification import TASK as TEXT_CLASSIFICATION
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.candidates import Candidate, build_module, prepare_candidate
 from albertine.training.config import TrainingConfig
@@ -30,9 +35,10 @@ from albertine.training.defaults import chosen_learning_rate
 from albertine.training.log import LogPoint
 from albertine.training.loop import fit
 from albertine.training.manifest import Measurements
+from albertine.training.methods.choices import Methods
 from albertine.training.progress import ProgressCallback
 
-__all__ = ["Learnt", "learn_by_loop", "learn_by_solver", "micro_batches"]
+__all__ = ["Learnt", "MicroBatches", "learn_by_loop", "learn_by_solver"]
 
 logger = logging.getLogger("albertine")
 
@@ -54,11 +60,11 @@ class Learnt:
 
     def _metrics(self, examples: Sequence[Example]) -> dict[str, float]:
         model = self.model
-        return model.task.score(examples, model.score_examples(examples), model.task_config) if examples else {}
+        return model.task.score(model.answer_examples(examples), examples, model.task_config) if examples else {}
 
 
 def learn_by_loop(
-    task: Task,
+    task: AnyTask,
     splits: Splits,
     candidate: Candidate,
     config: TrainingConfig,
@@ -66,12 +72,13 @@ def learn_by_loop(
     folder: Path,
     device: torch.device,
     inputs: Mapping[str, object],
-    max_length: int | None,
+    request: TaskRequest,
+    methods: Methods,
     tokenizer: Tokenizer | str | Path | None,
     vocabulary_size: int,
-    main_metric: str | None,
     resume: bool,
     progress: ProgressCallback | None,
+    observers: Sequence[Callable[[LogPoint], None]] = (),
 ) -> Learnt:
     """Train a module by the loop.
 
@@ -83,40 +90,40 @@ def learn_by_loop(
         folder: where checkpoints and the learning curve go.
         device: where to compute.
         inputs: what a run must have in common with the one that it continues.
-        max_length: tokens a text is cut to; None to choose.
+        request: what was asked of the task, its tokenizer and body aside.
+        methods: how the loss and the module are changed for the training.
         tokenizer: None for the candidate's own, or to learn one.
         vocabulary_size: of a learnt vocabulary, at most.
-        main_metric: what the kept weights are chosen by; None for the task's own.
         resume: continue what stands in `folder`.
         progress: called after every step.
+        observers: shown every new point of the learning curve.
     """
     prepared = prepare_candidate(
-        candidate, splits.train, tokenizer=tokenizer, vocabulary_size=vocabulary_size, seed=config.seed
+        candidate, task, splits.train, tokenizer=tokenizer, vocabulary_size=vocabulary_size, seed=config.seed
     )
-    task_config = task.prepare(
-        splits.train,
-        labels=splits.labels,
-        tokenizer=prepared.tokenizer,
-        body=prepared.config,
-        max_length=max_length,
-        class_weights=config.class_weights,
-        main_metric=main_metric,
-    )
+    asked = replace(request, tokenizer=prepared.tokenizer, body=prepared.config)
+    task_config = task.prepare(splits.train, asked)
     module = build_module(task, task_config, prepared, seed=config.seed).to(device)
-    encoded = task.encode(prepared.tokenizer, splits.train, task_config)
-    _say_truncated(encoded, task_config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        methods.prepare(module)
+    encoded = task.encode(prepared.tokenizer, splits.train, task_config, labelled=True)
+    _say_long_texts(encoded, task_config)
     rate = chosen_learning_rate(
         config, prepared.config, pretrained=prepared.encoder is not None, baseline=candidate.baseline
     )
+    drawn = task.example_weights(splits.train, task_config) if task.example_weights is not None else None
+    batches, steps = _batches(encoded, config, drawn)
+    parts = MicroBatches(batches, config.accumulation)
     evaluate = _evaluation(task, task_config, module, prepared.tokenizer, splits.dev)
     some = _evaluation(task, task_config, module, prepared.tokenizer, splits.dev[: 2 * config.batch_size])
     result = fit(
         module,
-        task.loss,
-        micro_batches(TrainingBatches(encoded, batch_size=config.batch_size, seed=config.seed), config.accumulation),
+        methods.around(task).loss,
+        parts,
         config=config,
         learning_rate=rate,
-        total_steps=config.total_steps(len(encoded)),
+        total_steps=steps,
         folder=folder,
         evaluate=evaluate,
         main_metric=task_config.main_metric or task.main_metric,
@@ -125,7 +132,15 @@ def learn_by_loop(
         identity=inputs,
         resume=resume,
         progress=progress,
+        observers=observers,
+        smaller=parts.smaller,
+        rate_scale=methods.scales(module),
+        average=methods.average,
     )
+    methods.finish(module)
+    if task.tune is not None and splits.dev:
+        engine = Engine(module, prepared.tokenizer, task, task_config, precision=result.precision)
+        task_config = task.tune(engine.answers(splits.dev).rows, splits.dev, task_config)
     model = Model(
         module,
         config=prepared.config,
@@ -145,7 +160,7 @@ def learn_by_loop(
 
 
 def learn_by_solver(
-    task: Task, splits: Splits, candidate: Candidate, config: TrainingConfig, *, main_metric: str | None
+    task: AnyTask, splits: Splits, candidate: Candidate, config: TrainingConfig, *, request: TaskRequest
 ) -> Learnt:
     """Fit a baseline in one go: its own tuning takes the place of epochs and learning rates.
 
@@ -153,17 +168,24 @@ def learn_by_solver(
         task: the task's record.
         splits: the data.
         candidate: a baseline whose training is a solver.
-        config: for the seed and the class weights; budgets do not apply.
-        main_metric: what the tuning goes by; None for the task's own.
+        config: for the seed; budgets do not apply.
+        request: what was asked of the task.
+
+    Raises:
+        ConfigError: the baseline does not do this task.
     """
+    if task is not TEXT_CLASSIFICATION or request.options.get("problem", "single") != "single":
+        raise ConfigError(
+            "this baseline gives texts one label, it does nothing else",
+            received=f"{candidate.name} for {task.name}",
+            next_step="Take another baseline, such as bilstm",
+        )
     assert candidate.baseline is not None, "a solver fits a baseline"
     settings = candidate.baseline.make_config(0)
     bag = candidate.baseline.build(settings)
     assert isinstance(bag, BagOfWords), "the one solver there is"
     assert isinstance(settings, BagOfWordsConfig), "a bag of words has its own configuration"
-    task_config = task.prepare(
-        splits.train, labels=splits.labels, class_weights=config.class_weights, main_metric=main_metric
-    )
+    task_config = task.prepare(splits.train, request)
     metric = task_config.main_metric or task.main_metric
     begun = time.perf_counter()
     bag.fit(
@@ -175,7 +197,7 @@ def learn_by_solver(
         dev_labels=label_indices(splits.dev, task_config.labels).tolist(),
         dev_pairs=[one.text_pair for one in splits.dev],
         metric=metric,
-        class_weights=task_config.class_weights,
+        class_weights=task_config.own(ClassificationOptions).class_weights,
         seed=config.seed,
     )
     seconds = time.perf_counter() - begun
@@ -187,36 +209,79 @@ def learn_by_solver(
 
 
 def _evaluation(
-    task: Task, task_config: TaskConfig, module: nn.Module, tokenizer: Tokenizer, examples: Sequence[Example]
+    task: AnyTask, task_config: TaskConfig, module: nn.Module, tokenizer: Tokenizer, examples: Sequence[Example]
 ) -> Callable[[Precision], Mapping[str, float]] | None:
     """Return what measures the module, as it stands, on examples that are encoded once; None without examples."""
     if not examples:
         return None
-    encoded = task.encode(tokenizer, examples, task_config)
+    encoded = task.encode(tokenizer, examples, task_config, labelled=False)
 
     def evaluate(precision: Precision) -> Mapping[str, float]:
         engine = Engine(module, tokenizer, task, task_config, precision=precision)
-        return task.score(examples, engine.encoded_scores(encoded), task_config)
+        return task.score(engine.encoded_answers(encoded, examples), examples, task_config)
 
     return evaluate
 
 
-def micro_batches(batches: TrainingBatches, parts: int) -> Callable[[int], Sequence[Batch]]:
-    """Return the packed micro-batches of a step; at most `parts`, none of them empty."""
+class MicroBatches:
+    """The packed micro-batches of a step, none of them empty.
 
-    def of_step(step: int) -> list[Batch]:
-        indices = batches.batch_indices(step)
-        return [packed(batches.select(one)) for one in np.array_split(indices, min(parts, len(indices)))]
+    Args:
+        batches: the texts of every step.
+        parts: how many micro-batches they are cut into, at most.
+    """
 
-    return of_step
+    def __init__(self, batches: TrainingBatches | TokenBatches, parts: int) -> None:
+        self.batches = batches
+        self.parts = parts
+        self._largest = 1
+
+    def __call__(self, step: int) -> list[Batch]:
+        """Return the micro-batches of step `step`, counted from 0."""
+        indices = self.batches.batch_indices(step)
+        self._largest = max(self._largest, -(-len(indices) // self.parts))
+        parts = np.array_split(indices, min(self.parts, len(indices)))
+        return [packed(self.batches.select(one)) for one in parts]
+
+    def smaller(self) -> int | None:
+        """Cut the steps to come into twice as many; None where every text is a micro-batch of its own already."""
+        if self._largest == 1:
+            return None
+        self.parts, self._largest = 2 * self.parts, 1
+        return self.parts
 
 
-def _say_truncated(encoded: EncodedExamples, task_config: TaskConfig) -> None:
+def _batches(
+    encoded: EncodedExamples, config: TrainingConfig, weights: FloatArray | None
+) -> tuple[TrainingBatches | TokenBatches, int | None]:
+    """Return what deals out the training texts, and how many steps the budget is; None where it is time or tokens."""
+    if config.batch_tokens is None:
+        batches = TrainingBatches(encoded, batch_size=config.batch_size, seed=config.seed, weights=weights)
+        return batches, config.total_steps(encoded.examples)
+    by_tokens = TokenBatches(encoded, max_tokens=config.batch_tokens, seed=config.seed, weights=weights)
+    passes = config.passes(encoded.examples)
+    if passes is None:
+        return by_tokens, config.max_steps
+    steps = by_tokens.steps(passes)
+    return by_tokens, steps if config.max_steps is None else min(steps, config.max_steps)
+
+
+def _say_long_texts(encoded: EncodedExamples, task_config: TaskConfig) -> None:
+    """Say how many training texts are longer than what the model reads at a time, and what becomes of them."""
+    several = len({one.example for one in encoded if one.owned is not None})
+    if several:
+        logger.info(
+            "%s of %s training texts (%.1f %%) are longer than %d tokens and are read in windows",
+            f"{several:,}",
+            f"{encoded.examples:,}",
+            100 * several / encoded.examples,
+            task_config.max_length,
+        )
     if len(encoded.truncated):
         logger.warning(
             "%s of %s training texts (%.1f %%) are longer than %d tokens and are cut to their beginning",
             f"{len(encoded.truncated):,}",
-            f"{len(encoded):,}",
-            100 * len(encoded.truncated) / len(encoded),
+            f"{encoded.examples:,}",
+            100 * len(encoded.truncated) / encoded.examples,
             task_config.max_length,
         )

@@ -1,4 +1,4 @@
-"""The learning curve on disk: log.jsonl, one point a line, and for TensorBoard where that is installed."""
+"""The learning curve on disk: log.jsonl, one point a line."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from albertine.errors import DataError, MissingDependencyError
+from albertine.errors import DataError
 from albertine.files import disk_errors, write_text
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-__all__ = ["LogPoint", "TensorBoardLog", "TrainingLog", "read_log"]
+__all__ = ["LogPoint", "TrainingLog", "read_log"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,50 +73,6 @@ class TrainingLog:
             with disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(_line(point))
         self.points.append(point)
-
-
-class TensorBoardLog:
-    """Shows the curve in TensorBoard as well; called with every point.
-
-    Where a run is resumed, TensorBoard hides what it was shown of the steps that come again.
-
-    Args:
-        folder: where the event files go.
-
-    Raises:
-        MissingDependencyError: tensorboard is not installed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils import tensorboard  # lazy: optional
-        except ImportError as error:
-            raise MissingDependencyError("tensorboard", extra="tensorboard", feature="a log for TensorBoard") from error
-        self._folder = folder
-        self._module = tensorboard
-        self._writer: SummaryWriter | None = None
-
-    def __call__(self, point: LogPoint) -> None:
-        """Show a point."""
-        if self._writer is None:
-            # opened here, as the step from which events of an earlier part are hidden is known now
-            self._writer = self._module.SummaryWriter(str(self._folder), purge_step=point.step)
-        values = {"loss": point.loss, "learning_rate": point.learning_rate, "tokens": float(point.tokens)}
-        values |= {f"loss/{name}": value for name, value in point.parts.items()}
-        if point.gradient_norm is not None:
-            values["gradient_norm"] = point.gradient_norm
-        values |= {f"dev/{name}": value for name, value in point.dev_metrics.items()}
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, point.step)
-        if point.note is not None:
-            self._writer.add_text("note", point.note, point.step)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the event file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
 
 def read_log(path: Path) -> tuple[LogPoint, ...]:

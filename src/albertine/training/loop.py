@@ -24,9 +24,10 @@ from torch import nn
 from albertine.errors import FailureError
 from albertine.inference.precision import Precision, autocast
 from albertine.tasks.task import LossPart
+from albertine.training.averaging import averaged, update_averages
 from albertine.training.checkpointing import LoopState
 from albertine.training.config import TrainingConfig
-from albertine.training.gradients import StepGradients, TrainingBatch, memory_errors
+from albertine.training.gradients import OutOfMemory, StepGradients, StepLoss, TrainingBatch, memory_errors
 from albertine.training.interrupts import Interrupts
 from albertine.training.log import LogPoint
 from albertine.training.optimizers import set_learning_rate, step_unless
@@ -69,6 +70,9 @@ def fit(
     weigh: Callable[[B], Mapping[str, float]] | None = None,
     watch: Watch | None = None,
     observers: Sequence[Callable[[LogPoint], None]] = (),
+    smaller: Callable[[], int | None] | None = None,
+    rate_scale: Callable[[str], float] | None = None,
+    average: float | None = None,
 ) -> TrainingResult:
     """Train `module` in place, or go on training it where an interrupted run stopped.
 
@@ -97,17 +101,23 @@ def fit(
         watch: shown every point of the curve; its verdicts are carried out. A resumed run shows it the earlier points
             again, so that it remembers, and passes over what it says of them.
         observers: shown every new point of the curve too.
+        smaller: called when memory runs out: has `batches` cut the steps to come into more micro-batches, and returns
+            into how many, or None where it cannot. The step is then taken again; its result is the same but for
+            dropout.
+        rate_scale: what multiplies the learning rate of a parameter, by its name; None for 1 everywhere.
+        average: evaluate and keep a moving average of the weights, of which a step keeps this share; None without one.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; the last checkpoint was saved first.
         ConfigError: another training stands in `folder`.
         FailureError: losses stayed non-finite, memory ran out, the disk is full, or another process ended.
     """
-    standing = Standing(module, config, folder, processes, clock)
+    standing = Standing(module, config, folder, processes, clock, rate_scale=rate_scale, average=average)
     budget = Budget.of(config, total_steps)
     reports = Reports(standing, budget, progress=progress, observers=observers, watch=watch)
     run = _Run(standing, reports, loss, batches, learning_rate, budget, clock, weigh)
     assert evaluate is None or main_metric is not None, "one of the metrics decides"
+    run.smaller = smaller
     run.evaluate, run.main_metric, run.greater_is_better = evaluate, main_metric or "", greater_is_better
     everything = {**(identity or {}), "training": config.identity(), "learning_rate": learning_rate}
     resumed_from = standing.start(everything, resume=resume)
@@ -116,8 +126,7 @@ def fit(
     reports.prepare(fresh=resumed_from is None)
     with run.interrupts.caught(), torch.random.fork_rng(devices=_cuda_devices(standing.device)):
         run.train()
-    if standing.state.best_metric is not None and standing.state.best_step != standing.state.step:
-        standing.load_best()
+    standing.settle()
     module.eval()
     return _result(standing, resumed_from)
 
@@ -128,6 +137,7 @@ class _Run(Generic[B]):
     evaluate: Callable[[Precision], Mapping[str, float]] | None
     main_metric: str
     greater_is_better: bool
+    smaller: Callable[[], int | None] | None = None
 
     def __init__(
         self,
@@ -235,15 +245,16 @@ class _Run(Generic[B]):
     def step(self) -> None:
         """Fetch, forward, loss over the weight of all micro-batches, backward, clip, finite check, step, maybe read."""
         state = self.state
-        micro_batches = self.batches(state.step)
+        loss = self.loss_of_step()
         with memory_errors():
-            loss = self.gradients(micro_batches)
             state.learning_rate = self.rate(loss.tokens)
             set_learning_rate(self.standing.optimizer, state.learning_rate)
             limit = math.inf if self.config.max_grad_norm is None else self.config.max_grad_norm
             norm = torch.nn.utils.clip_grad_norm_(self.standing.parameters, limit)
             bad = ~(torch.isfinite(loss.loss) & torch.isfinite(norm))
             step_unless(self.standing.optimizer, bad)
+            if self.standing.average is not None:
+                update_averages(self.standing.parameters, self.standing.optimizer, self.standing.average, state.step)
             self.standing.optimizer.zero_grad(set_to_none=True)
         self.standing.sums.add(loss, norm, bad)
         state.step += 1
@@ -254,6 +265,22 @@ class _Run(Generic[B]):
         # on the processor nothing runs ahead, so that reading costs nothing; elsewhere it would hold up the next step
         if self.standing.device.type == "cpu" or self.budget.logs_due(*self.used()) > state.points:
             self.read_sums()
+
+    def loss_of_step(self) -> StepLoss:
+        """Leave the gradients of the step in the parameters; in smaller parts where memory runs out."""
+        while True:
+            try:
+                with memory_errors():
+                    return self.gradients(self.batches(self.state.step))
+            except OutOfMemory:
+                self.standing.optimizer.zero_grad(set_to_none=True)
+                # several processes would have to agree on it in the middle of a step
+                parts = self.smaller() if self.smaller is not None and self.processes.world == 1 else None
+                if parts is None:
+                    raise
+                if self.standing.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                logger.warning("memory ran out: from step %d on every step is cut into %d", self.state.step, parts)
 
     def rate(self, tokens: int) -> float:
         """Return the learning rate of the step to come, which has so many tokens."""
@@ -290,6 +317,11 @@ class _Run(Generic[B]):
         Returns:
             The finite metrics.
         """
+        with averaged(self.standing.parameters, self.standing.optimizer):
+            return self.evaluation_of_these()
+
+    def evaluation_of_these(self) -> Mapping[str, float]:
+        """Do so with the weights as they stand in the module."""
         state, begun = self.state, self.clock()
         self.module.eval()
         metrics = self.processes.on_first(self.measured)

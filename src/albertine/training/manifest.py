@@ -55,6 +55,8 @@ class Measurements:
     """Every metric on the development split, at the kept weights; empty without one."""
     test_metrics: dict[str, float] = field(default_factory=dict)
     """Every metric on the test split; empty without one."""
+    restarts: int = 0
+    """How often the run was begun again because nothing had been learnt."""
     learning_rate: float | None = None
     """The highest learning rate; None for a solver."""
     precision: str = "fp32"

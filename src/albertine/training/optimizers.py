@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -130,32 +130,38 @@ def lamb_step(
     torch._foreach_add_(parameters, moves, alpha=-rate)
 
 
-def build_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    module: nn.Module, config: TrainingConfig, rate_scale: Callable[[str], float] | None = None
+) -> torch.optim.Optimizer:
     """Build AdamW (Loshchilov and Hutter 2019) or LAMB with weight decay on matrices only.
 
     Biases, LayerNorm weights and other vectors are not decayed, as in BERT's own optimizer. Parameters that do not
     require gradients are left out. The learning rate is set before every step by `set_learning_rate`.
+
+    Args:
+        module: what is trained.
+        config: how.
+        rate_scale: what multiplies the learning rate of a parameter, by its name; None for 1 everywhere.
     """
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for parameter in module.parameters():
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
+    for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            (decayed if parameter.ndim >= 2 else plain).append(parameter)
+            key = (parameter.ndim >= 2, 1.0 if rate_scale is None else rate_scale(name))
+            members.setdefault(key, []).append(parameter)
     groups: list[dict[str, object]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+        {"params": own, "weight_decay": config.weight_decay if decayed else 0.0, "scale": scale, "adapted": decayed}
+        for (decayed, scale), own in members.items()
     ]
     betas = (config.beta1, config.beta2)
     if config.optimizer == "lamb":
-        groups[0]["adapted"] = True
         return Lamb(groups, betas=betas, epsilon=config.optimizer_epsilon)
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.optimizer_epsilon, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group."""
+    """Set the rate of every parameter group, each by its own scale."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("scale", 1.0)
 
 
 def step_unless(optimizer: torch.optim.Optimizer, bad: Tensor) -> None:

@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 import logging
-import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from albertine import registry
 from albertine.data.columns import Columns
-from albertine.data.samples import Splits, load_splits
-from albertine.data.split_files import find_split_files
+from albertine.data.samples import Splits
 from albertine.errors import ConfigError
 from albertine.inference.model import Model, load
-from albertine.progress import ProgressBar
-from albertine.settings import language
-from albertine.tasks.task import Task
 from albertine.tokenization.tokenizer import Tokenizer
-from albertine.training.candidates import Candidate, find_candidate, tokenizer_fingerprint
-from albertine.training.card import model_card
 from albertine.training.config import TrainingConfig
-from albertine.training.devices import find_device
+from albertine.training.data_source import DataSource, named_task
 from albertine.training.evaluation import EvaluationResult
-from albertine.training.learning import learn_by_loop, learn_by_solver
-from albertine.training.log import LogPoint, read_log
-from albertine.training.manifest import (
-    Measurements,
-    check_folder,
-    check_not_foreign,
-    command_line,
-    forget_finished,
-    make_manifest,
-    read_measurements,
-)
+from albertine.training.methods.choices import Methods
 from albertine.training.progress import ProgressCallback
+from albertine.training.recipe import Recipe, find_task
+from albertine.training.repeats import RepeatedResult, repeat_folds, repeat_seeds
+from albertine.training.search import search as search_options
+from albertine.training.training_run import train
 
-__all__ = ["TrainingOutcome", "evaluate", "find_task", "finetune", "train"]
+__all__ = ["evaluate", "finetune", "finetune_recipe", "repeat", "repeat_recipe"]
 
 logger = logging.getLogger("albertine")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingOutcome:
-    """A trained model, and what was measured on the way."""
-
-    model: Model
-    measurements: Measurements
-    curve: tuple[LogPoint, ...]
-    """The learning curve; empty for a solver."""
 
 
 def finetune(
@@ -60,12 +37,18 @@ def finetune(
     test: str | Path | None = None,
     columns: Columns | None = None,
     config: TrainingConfig | None = None,
+    methods: Methods | None = None,
     max_length: int | None = None,
+    overlap: int | None = None,
+    max_error: float | None = None,
+    options: Mapping[str, object] | None = None,
     tokenizer: Tokenizer | str | Path | None = None,
     vocabulary_size: int = 8000,
     encoding: str = "utf-8",
     on_error: str = "stop",
     quoting: str = "auto",
+    search: int | None = None,
+    trackers: Sequence[str] = (),
     resume: bool = True,
     progress: ProgressCallback | None = None,
     lang: str | None = None,
@@ -74,21 +57,29 @@ def finetune(
     """Train a model on labelled data and write its folder; called again after an interruption, go on where it stopped.
 
     Args:
-        task: the task's name, such as text-classification.
-        data: a file (split 80/10/10 by `config.seed`) or a folder with train, dev and test.
+        task: the task's name, such as text-classification; or a benchmark's, such as glue/sst2.
+        data: a file (split 80/10/10 by `config.seed`) or a folder with train, dev and test; the folder of a
+            benchmark's files.
         encoder: a checkpoint folder, `preset:NAME` for random weights, or a baseline's name.
         out: the model folder; the checkpoints and the learning curve of the training lie in it too.
         dev: a development file.
         test: a test file.
         columns: which columns to read; None to look for their usual names.
         config: how to train; None for the defaults.
-        max_length: tokens a text is cut to; None to choose from the training texts, which is said aloud.
+        methods: R-Drop, low-rank adaptation and the like; None for none.
+        max_length: tokens that the model reads at a time; None to choose from the training texts, which is said aloud.
+        overlap: tokens that two windows of a longer text share; None for a quarter of `max_length`.
+        max_error: share of the answers that may be wrong: the model keeps silent where it is too unsure, by what it
+            knew of the development split; None: it always answers.
+        options: what can be asked of this task alone, by name.
         tokenizer: for random weights, instead of a vocabulary learnt from the training split; or for a checkpoint
             without one.
         vocabulary_size: of a learnt vocabulary, at most.
         encoding: of the data files.
         on_error: what a bad row does, "stop" or "skip".
         quoting: whether a quote holds a field together: "on", "off" or "auto".
+        search: try training options so many times, judged on the development split, and train with the best.
+        trackers: programs that are shown the learning curve as well: tensorboard (in `out/tensorboard`), mlflow.
         resume: False begins again, whatever this training left in `out` before.
         progress: called after every step; None draws a bar on stderr.
         lang: language of the model card, en or zh; None by the environment.
@@ -103,102 +94,164 @@ def finetune(
         FailureError: the training diverged, or the disk or the memory is full; the last checkpoint stays.
         KeyboardInterrupt: Ctrl-C or SIGTERM; everything is saved, the same call continues.
     """
-    config = config or TrainingConfig()
-    find_task(task)
-    find_candidate(encoder)
-    splits = load_splits(
-        data,
+    source = DataSource(
+        data=data,
         dev=dev,
         test=test,
         columns=columns or Columns(),
-        seed=config.seed,
         encoding=encoding,
         on_error=on_error,
         quoting=quoting,
     )
-    return train(
-        splits,
+    recipe = Recipe(
         task=task,
         encoder=encoder,
-        out=out,
-        config=config,
+        config=config or TrainingConfig(),
+        methods=methods or Methods(),
         max_length=max_length,
+        overlap=overlap,
+        max_error=max_error,
+        options=options or {},
         tokenizer=tokenizer,
         vocabulary_size=vocabulary_size,
-        resume=resume,
-        progress=progress,
-        lang=lang,
         device=device,
-    ).model
+    )
+    return finetune_recipe(
+        recipe, source, out=Path(out), search=search, trackers=trackers, resume=resume, progress=progress, lang=lang
+    )
 
 
-def train(
-    splits: Splits,
+def finetune_recipe(
+    recipe: Recipe,
+    source: DataSource,
     *,
+    out: Path,
+    search: int | None = None,
+    trackers: Sequence[str] = (),
+    resume: bool = True,
+    progress: ProgressCallback | None = None,
+    lang: str | None = None,
+) -> Model:
+    """Do what `finetune` does, of records."""
+    recipe, splits = _with_data(recipe, source)
+    if search is not None:
+        found = search_options(splits, recipe, out=out, trials=search, resume=resume, progress=progress, lang=lang)
+        return found.model
+    return train(splits, recipe, out=out, resume=resume, progress=progress, lang=lang, trackers=trackers).model
+
+
+def repeat(
     task: str,
+    data: str | Path,
+    *,
     encoder: str | Path,
     out: str | Path,
-    config: TrainingConfig,
+    seeds: int | None = None,
+    folds: int | None = None,
+    dev: str | Path | None = None,
+    test: str | Path | None = None,
+    columns: Columns | None = None,
+    config: TrainingConfig | None = None,
+    methods: Methods | None = None,
     max_length: int | None = None,
+    overlap: int | None = None,
+    options: Mapping[str, object] | None = None,
     tokenizer: Tokenizer | str | Path | None = None,
     vocabulary_size: int = 8000,
-    main_metric: str | None = None,
+    encoding: str = "utf-8",
+    on_error: str = "stop",
+    quoting: str = "auto",
     resume: bool = True,
     progress: ProgressCallback | None = None,
     lang: str | None = None,
     device: str = "auto",
-    command: str | None = None,
-) -> TrainingOutcome:
-    """Do what `finetune` does, on splits that are made already, and give the measurements too.
+) -> RepeatedResult:
+    """Do what `finetune` does several times, and say what comes of it with its interval.
 
-    Arguments and errors are those of `finetune`; `main_metric` is what the kept weights are chosen by, None for the
-    task's own; `command` is what the manifest says trains it again, None for this process's own line.
+    Args:
+        task: as in `finetune`, like everything that is not said here.
+        data: as there.
+        encoder: as there.
+        out: the folder of all models, and of the result as repeats.json.
+        seeds: train so many times, with the seed of the configuration and those after it; or
+        folds: divide all the data so many times, and test each part by a model that learnt from the others.
+        dev: as there.
+        test: as there.
+        columns: as there.
+        config: as there.
+        methods: as there.
+        max_length: as there.
+        overlap: as there.
+        options: as there.
+        tokenizer: as there.
+        vocabulary_size: as there.
+        encoding: as there.
+        on_error: as there.
+        quoting: as there.
+        resume: as there.
+        progress: as there.
+        lang: as there.
+        device: as there.
+
+    Raises:
+        ConfigError: neither seeds nor folds or both, or what `finetune` raises.
+        DataError: the data cannot be used.
+        FailureError: as there.
+        KeyboardInterrupt: what is finished is saved, the same call continues.
     """
-    record, candidate, folder = find_task(task), find_candidate(encoder), Path(out)
-    card_language = language(lang)
-    inputs = _inputs(splits, task, candidate, config, max_length, tokenizer, vocabulary_size)
-    inputs |= {} if main_metric is None else {"main_metric": main_metric}
-    if resume and check_folder(folder, inputs):
-        logger.info("this training is finished already: %s", folder)
-        return _finished(folder)
-    check_not_foreign(folder)
-    forget_finished(folder)
-    place = find_device(device)
-    if candidate.fitted_by_solver:
-        learnt = learn_by_solver(record, splits, candidate, config, main_metric=main_metric)
-    else:
-        bar = ProgressBar() if progress is None else None
-        try:
-            learnt = learn_by_loop(
-                record,
-                splits,
-                candidate,
-                config,
-                folder=folder,
-                device=place,
-                inputs=inputs,
-                max_length=max_length,
-                tokenizer=tokenizer,
-                vocabulary_size=vocabulary_size,
-                main_metric=main_metric,
-                resume=resume,
-                progress=progress or bar,
-            )
-        finally:
-            if bar is not None:
-                bar.close()
-    learnt = learnt.measured(splits)
-    model = learnt.model
-    model.manifest = make_manifest(
-        inputs=inputs,
-        data=_data_summary(splits),
-        measurements=learnt.measurements,
-        parameters={"unique": model.parameters_info.unique, "executed": model.parameters_info.executed},
-        command=command or command_line(sys.argv),
+    source = DataSource(
+        data=data,
+        dev=dev,
+        test=test,
+        columns=columns or Columns(),
+        encoding=encoding,
+        on_error=on_error,
+        quoting=quoting,
     )
-    model.card = model_card(model, learnt.measurements, splits, encoder=candidate.shown, language=card_language)
-    model.save(folder)
-    return TrainingOutcome(model=model, measurements=learnt.measurements, curve=learnt.curve)
+    recipe = Recipe(
+        task=task,
+        encoder=encoder,
+        config=config or TrainingConfig(),
+        methods=methods or Methods(),
+        max_length=max_length,
+        overlap=overlap,
+        options=options or {},
+        tokenizer=tokenizer,
+        vocabulary_size=vocabulary_size,
+        device=device,
+    )
+    return repeat_recipe(
+        recipe, source, out=Path(out), seeds=seeds, folds=folds, resume=resume, progress=progress, lang=lang
+    )
+
+
+def repeat_recipe(
+    recipe: Recipe,
+    source: DataSource,
+    *,
+    out: Path,
+    seeds: int | None = None,
+    folds: int | None = None,
+    resume: bool = True,
+    progress: ProgressCallback | None = None,
+    lang: str | None = None,
+) -> RepeatedResult:
+    """Do what `repeat` does, of records."""
+    if (seeds is None) == (folds is None):
+        raise ConfigError("say what is repeated", received=f"seeds={seeds}, folds={folds}", allowed="one of the two")
+    recipe, splits = _with_data(recipe, source)
+    if seeds is not None:
+        return repeat_seeds(splits, recipe, out=out, seeds=seeds, resume=resume, progress=progress, lang=lang)
+    assert folds is not None, "one of the two was given"
+    return repeat_folds(splits, recipe, out=out, folds=folds, resume=resume, progress=progress, lang=lang)
+
+
+def _with_data(recipe: Recipe, source: DataSource) -> tuple[Recipe, Splits]:
+    """Look up what the recipe names, then read and divide the data; a benchmark says what its recipe lacks."""
+    named = named_task(recipe.task, source, recipe.options)
+    found = replace(recipe, task=named.task, options=named.options, main_metric=recipe.main_metric or named.main_metric)
+    found.check()
+    return found, named.source.splits(find_task(found.task), found.options, seed=found.config.seed)
 
 
 def evaluate(
@@ -225,66 +278,13 @@ def evaluate(
         CheckpointError: the folder is no model's.
     """
     opened = model if isinstance(model, Model) else load(model)
+    format = opened.task.format(opened.task_config.options)
     path = Path(data)
     if path.is_dir():
-        files = find_split_files(path)
+        files = format.files(path, columns=columns or Columns())
         path = files.test or files.dev or files.train
         logger.info("measuring on %s", path.name)
-    read = opened.task.read(
+    read = format.read(
         path, columns=columns or Columns(), encoding=encoding, on_error=on_error, labelled=True, quoting=quoting
     )
     return EvaluationResult.of(opened, read.examples, notes=read.notes)
-
-
-def find_task(name: str) -> Task:
-    """Return the record of a task.
-
-    Raises:
-        ConfigError: no such task.
-    """
-    record = registry.tasks.get(name)
-    if not isinstance(record, Task):
-        raise ConfigError(f"what is registered as the task {name!r} is not a task", received=type(record).__name__)
-    return record
-
-
-def _inputs(
-    splits: Splits,
-    task: str,
-    candidate: Candidate,
-    config: TrainingConfig,
-    max_length: int | None,
-    tokenizer: Tokenizer | str | Path | None,
-    vocabulary_size: int,
-) -> dict[str, object]:
-    """Return everything that decides a training, by value or by hash."""
-    return {
-        "task": task,
-        "encoder": candidate.fingerprint(),
-        "tokenizer": None if tokenizer is None else tokenizer_fingerprint(tokenizer),
-        "vocabulary_size": vocabulary_size,
-        "max_length": max_length,
-        "data": {"files": dict(splits.sha256), "examples": splits.content_hash()},
-        "training": config.to_dict(),
-    }
-
-
-def _data_summary(splits: Splits) -> dict[str, object]:
-    return {
-        "source": splits.source,
-        "train": len(splits.train),
-        "dev": len(splits.dev),
-        "test": len(splits.test),
-        "labels": list(splits.labels),
-        "notes": list(splits.notes),
-    }
-
-
-def _finished(folder: Path) -> TrainingOutcome:
-    model = load(folder)
-    curve = folder / "log.jsonl"
-    return TrainingOutcome(
-        model=model,
-        measurements=read_measurements(model.manifest, where=str(folder / "manifest.json")),
-        curve=read_log(curve) if curve.exists() else (),
-    )

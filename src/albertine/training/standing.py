@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from albertine.inference.precision import Precision, choose_precision
+from albertine.training.averaging import keep_averages
 from albertine.training.checkpointing import Checkpoints, LoopState, check_identity, module_tensors
 from albertine.training.config import TrainingConfig
 from albertine.training.counting import LossSums
@@ -35,6 +36,8 @@ class Standing:
         folder: of the run; only the first process touches it.
         processes: those of the run.
         clock: seconds, monotonic.
+        rate_scale: as in `build_optimizer`.
+        average: share of a moving average of the weights that a step keeps; None without one.
     """
 
     log: TrainingLog
@@ -46,12 +49,16 @@ class Standing:
         folder: Path,
         processes: Processes,
         clock: Callable[[], float],
+        *,
+        rate_scale: Callable[[str], float] | None = None,
+        average: float | None = None,
     ) -> None:
         self.module = module
         self.config = config
         self.folder = folder
         self.processes = processes
-        self.optimizer = build_optimizer(module, config)
+        self.optimizer = build_optimizer(module, config, rate_scale)
+        self.average = average
         self.parameters = [one for one in module.parameters() if one.requires_grad]
         self.device: torch.device = self.parameters[0].device
         self.checkpoints = Checkpoints(folder / "checkpoints")
@@ -124,6 +131,13 @@ class Standing:
         """Put the best weights into the module."""
         self.processes.on_first(lambda: self.checkpoints.load_best(self.module))
         self._share_module()
+
+    def settle(self) -> None:
+        """Leave in the module what the run is to give: the best weights, without evaluations the last ones."""
+        if self.state.best_metric is not None and (self.state.best_step != self.state.step or self.average is not None):
+            self.load_best()
+        elif self.average is not None:
+            keep_averages(self.parameters, self.optimizer)
 
     def go_back(self) -> None:
         """Return to the weights, moments and step of the last checkpoint; time spent and verdicts are kept.

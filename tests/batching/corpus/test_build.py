@@ -197,6 +197,7 @@ from albertine.batching.corpus.progress import CorpusProgress
 from albertine.data.cleaning import CleaningChoices
 
 reading.BLOCK_CHARACTERS = 1500
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 tokenizer, out, at, number, *corpus = sys.argv[1:]
 calls = 0
 

@@ -9,7 +9,7 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from albertine.training.config import TrainingConfig
 from albertine.training.devices import find_device
 from albertine.training.held_out import measure_held_out
 from albertine.training.hidden_rank import hidden_state_rank
-from albertine.training.log import LogPoint, TensorBoardLog, read_log
+from albertine.training.log import LogPoint, read_log
 from albertine.training.loop import fit
 from albertine.training.manifest import (
     Measurements,
@@ -51,6 +51,7 @@ from albertine.training.processes import SINGLE, Processes, open_processes
 from albertine.training.progress import ProgressCallback
 from albertine.training.result import TrainingResult
 from albertine.training.schedule import Budget
+from albertine.training.trackers import open_trackers
 from albertine.training.watchdog import Watchdog
 
 __all__ = ["PretrainingOutcome", "plan_pretraining", "pretrain"]
@@ -88,7 +89,7 @@ def pretrain(
     training: TrainingConfig,
     resume: bool = True,
     progress: ProgressCallback | None = None,
-    tensorboard: bool = False,
+    trackers: Sequence[str] = (),
     lang: str | None = None,
     device: str = "auto",
 ) -> PretrainingOutcome:
@@ -104,7 +105,7 @@ def pretrain(
         training: how weights move, with a budget in tokens, minutes, epochs or steps; `pretraining_defaults` makes one.
         resume: False begins again, whatever this run left in `out` before.
         progress: called after every step; None draws a bar on stderr.
-        tensorboard: write events for TensorBoard to `out/tensorboard` as well.
+        trackers: programs that are shown the learning curve as well: tensorboard (in `out/tensorboard`), mlflow.
         lang: language of the card, en or zh; None by the environment.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
 
@@ -129,7 +130,7 @@ def pretrain(
         setup = open_setup(source, candidate, config, training)
         setup.module.to(place)
         plan = _plan_of_run(setup, folder, inputs, place, processes, resume=resume)
-        result = _trained(setup, plan, folder, inputs, processes, resume, progress, tensorboard)
+        result = _trained(setup, plan, folder, inputs, processes, resume, progress, trackers)
         measurements = processes.on_first(
             lambda: dataclasses.asdict(_saved(setup, plan, result, folder, inputs, card_language))
         )
@@ -227,7 +228,7 @@ def _trained(
     processes: Processes,
     resume: bool,
     progress: ProgressCallback | None,
-    tensorboard: bool,
+    trackers: Sequence[str],
 ) -> TrainingResult:
     """Run the loop."""
     module, size = setup.module, plan.size
@@ -252,9 +253,7 @@ def _trained(
         bar = ProgressBar() if progress is None else None
         if bar is not None:
             stack.enter_context(closing(bar))
-        observers: list[Callable[[LogPoint], None]] = []
-        if tensorboard and processes.first:
-            observers.append(stack.enter_context(closing(TensorBoardLog(folder / "tensorboard"))))
+        observers = stack.enter_context(open_trackers(trackers if processes.first else (), folder, inputs))
         return fit(
             module,
             pretraining_loss,
