@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from albertine.errors import FailureError
 
-__all__ = ["atomic_folder", "atomic_path", "disk_errors", "sha256", "write_json", "write_text"]
+__all__ = ["atomic_folder", "atomic_path", "disk_errors", "members", "sha256", "write_json", "write_text"]
 
 _IN_THE_WAY = {
     errno.EEXIST: "something stands where a folder has to be made",
@@ -108,9 +109,30 @@ def write_json(target: Path, value: Mapping[str, object]) -> None:
     write_text(target, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def members(path: Path) -> tuple[Path, ...]:
+    """Return the files that a path stands for, sorted: those in a folder, those that a pattern with `*` matches.
+
+    A file, and a path at which there is nothing, stand for themselves.
+    """
+    if path.is_dir():
+        found = [one for one in path.iterdir() if not one.name.startswith(".")]
+    elif "*" in str(path) and not path.exists():
+        found = [Path(one) for one in glob.glob(str(path))]
+    else:
+        return (path,)
+    return tuple(sorted(one for one in found if one.is_file())) or (path,)
+
+
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal; where a path stands for several, of their names and hashes.
+
+    Which they are `members` says.
+    """
     digest = hashlib.sha256()
+    files = members(path)
+    if files != (path,):
+        digest.update("".join(f"{one.name} {sha256(one)}\n" for one in files).encode())
+        return digest.hexdigest()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

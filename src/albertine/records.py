@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "DocumentAnswer",
     "Encoded",
     "EncodedExamples",
     "Example",
     "IntArray",
+    "Opinion",
     "Prediction",
     "Span",
     "Target",
@@ -53,6 +55,22 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a text says of something."""
+
+    aspect: Span | None
+    """The words for what is spoken of; None where the text implies it."""
+    expression: Span | None
+    """The words that say what is thought of it; None where the text implies it, or nobody marked them."""
+    polarity: str
+    """As the data name it, such as positive; "" where it is to be found out."""
+    category: str = ""
+    """What kind of aspect it is, where the data say so."""
+    score: float = 1.0
+    """Its probability; 1 where a person said so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """One row of a user's data, as read."""
 
@@ -69,6 +87,8 @@ class Example:
     spans: tuple[Span, ...] | None = None
     """Labelled pieces of the text, by their place in it; in question answering the acceptable answers, pieces of
     `text_pair`, none where there is no answer. None where the row does not say."""
+    opinions: tuple[Opinion, ...] | None = None
+    """What the text says of what, none maybe; None where the row does not say."""
     target: str | None = None
     """The text to be written; None where the row has none."""
     identifier: str = ""
@@ -146,6 +166,11 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def training_tokens(self) -> int:
+        """Return how many tokens a training step spends on it; a text about which another is written has both."""
+        return len(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +289,22 @@ class Prediction:
     """The probability of every label."""
     spans: tuple[Span, ...] = ()
     """Labelled pieces of the input text; in question answering the best answers, the best one first."""
+    opinions: tuple[Opinion, ...] | None = None
+    """What the text says of what, by the place in it; None for tasks that do not look for it."""
     abstained: bool = False
     """True where the model was asked to keep silent below a threshold, and did."""
     depth: int | None = None
     """Passes through the encoder's stack that the answer took; None where there is no stack."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentAnswer:
+    """An answer to a question, and which of several documents it stands in."""
+
+    document: int
+    """The index of the document."""
+    span: Span
+    """A piece of it; its score is its share among the answers that all documents give."""
 
 
 def example_to_dict(example: Example) -> dict[str, object]:
@@ -282,5 +319,16 @@ def example_from_dict(values: Mapping[str, object]) -> Example:
     if read.get("labels") is not None:
         read["labels"] = tuple(cast("list[str]", read["labels"]))
     if read.get("spans") is not None:
-        read["spans"] = tuple(Span(**one) for one in cast("list[dict[str, object]]", read["spans"]))  # type: ignore[arg-type]
+        read["spans"] = tuple(map(_span, cast("list[object]", read["spans"])))
+    if read.get("opinions") is not None:
+        read["opinions"] = tuple(map(_opinion, cast("list[dict[str, object]]", read["opinions"])))
     return Example(**read)  # type: ignore[arg-type]  # the types of `example_to_dict`
+
+
+def _span(values: object) -> Span | None:
+    return None if values is None else Span(**cast("dict[str, Any]", values))
+
+
+def _opinion(values: dict[str, object]) -> Opinion:
+    spans = {name: _span(values[name]) for name in ("aspect", "expression")}
+    return Opinion(**cast("dict[str, Any]", values | spans))

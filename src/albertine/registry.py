@@ -71,6 +71,8 @@ tasks = Registry(
     "task",
     group="albertine.tasks",
     builtin={
+        "aspect-opinions": "albertine.tasks.aspect_opinions:TASK",
+        "intent-slots": "albertine.tasks.intent_slots:TASK",
         "question-answering": "albertine.tasks.question_answering:TASK",
         "sentence-similarity": "albertine.tasks.sentence_similarity:TASK",
         "seq2seq": "albertine.tasks.seq2seq:TASK",

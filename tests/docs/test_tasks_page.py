@@ -45,6 +45,8 @@ def data_files() -> list[str]:
         for kinds in [[kind for place, kind in enumerate(("cold", "loud")) if n >> place & 1]]
     ]
     rows("rooms.jsonl", "", [json.dumps({"text": one["text"], "label": one["labels"]}) for one in rooms])
+    wishes = {"music": "play a song", "light": "turn on the lamp", "travel": "take the train"}
+    rows("wishes.csv", "text,label", [f"{text} {n},{label}" for n in range(20) for label, text in wishes.items()])
     rows("stars.csv", "text,label", [f"film {n} with {n % 5} stars,{n % 5}" for n in range(40)])
     sentences = [
         (f"{NAMES[n % 5]} lives in {TOWNS[n // 5 % 5]} number {n}.", NAMES[n % 5], TOWNS[n // 5 % 5]) for n in range(40)
@@ -60,6 +62,33 @@ def data_files() -> list[str]:
         for text, name, town in sentences
     ]
     rows("names.jsonl", "", [json.dumps(one) for one in spans])
+    requests = [
+        (f"{start} {town}", intent, town)
+        for start, intent in (
+            ("will it rain in", "weather"),
+            ("how do I get to", "way"),
+            ("what time is it in", "time"),
+        )
+        for town in (*TOWNS, "New York", "Rome", "Lima", "Quito", "Cairo")
+    ]
+    asked = [
+        {"text": text, "intent": intent, "slots": [[text.index(town), len(text), "town"]]}
+        for text, intent, town in requests
+    ]
+    rows("requests.jsonl", "", [json.dumps(one) for one in asked])
+    meals = [
+        {
+            "text": f"The {one} was {good} but the {other} was {bad}, table {n}.",
+            "opinions": [
+                {"aspect": one, "expression": good, "polarity": "positive"},
+                {"aspect": other, "expression": bad, "polarity": "negative"},
+            ],
+        }
+        for n in range(8)
+        for one, other in (("soup", "waiter"), ("waiter", "room"), ("room", "soup"))
+        for good, bad in (("warm", "rude"), ("fine", "dull"))
+    ]
+    rows("opinions.jsonl", "", [json.dumps(one) for one in meals])
     paragraphs = [
         {
             "context": text,
@@ -76,7 +105,12 @@ def data_files() -> list[str]:
     ]
     rows("pairs.csv", "text_a,text_b,score", pairs)
     rows("sentences.tsv", "source\ttarget", [f"{act} {n}\t{act[::-1]} {n}" for n in range(8) for act in ACTS])
-    return [*(text for text, _ in reviews), *(one["text"] for one in spans), *ACTS, *(act[::-1] for act in ACTS)]
+    return [
+        *(text for text, _ in reviews),
+        *(one["text"] for one in (*spans, *asked, *meals)),
+        *ACTS,
+        *(act[::-1] for act in ACTS),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -103,5 +137,5 @@ def test_every_example_of_the_page_runs(
         exec(compile(block, str(PAGE), "exec"), names)  # our own page
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split()[0] in ("good", "bad")
-    assert len(BLOCKS) >= 7
+    assert len(BLOCKS) >= 10
     assert (folder / "runs" / "writer" / "task.json").is_file()

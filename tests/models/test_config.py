@@ -80,6 +80,7 @@ def test_published_sizes_have_their_exact_parameter_counts(name: str, expected: 
         ("albert-chinese-small", 6, 384, 12, 1536, 128, 21128),
         ("bert-chinese-tiny", 4, 312, 12, 1248, 312, 21128),
         ("bert-chinese-small", 6, 384, 12, 1536, 384, 21128),
+        ("transformer-tiny", 4, 128, 4, 256, 128, 8000),
         ("transformer-base", 6, 512, 8, 2048, 512, 37000),
     ],
 )
@@ -92,7 +93,14 @@ def test_presets_have_the_published_sizes(
 
 
 def test_the_list_of_presets_is_the_documented_one() -> None:
-    assert set(preset_names()) == {*PUBLISHED, "bert-chinese-tiny", "bert-chinese-small", "transformer-base"}
+    assert set(preset_names()) == {
+        *PUBLISHED,
+        "bert-chinese-tiny",
+        "bert-chinese-small",
+        "transformer-tiny",
+        "transformer-small",
+        "transformer-base",
+    }
 
 
 # Embedding width, what is shared, millions with a projection always, millions with one only where widths differ.

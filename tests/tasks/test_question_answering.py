@@ -273,7 +273,7 @@ def test_evidence_gives_the_scores_again() -> None:
     for name, metric in TASK.metrics(task).items():
         assert metric.of(kept) == TASK.score(answers, rows, task)[name]
     assert TASK.main_metric in TASK.metrics(task)
-    assert TASK.ranking_metric(task, {}) in TASK.metrics(task)
+    assert TASK.ranking_metric(task, {}, []) in TASK.metrics(task)
 
 
 def test_a_model_that_never_answers_has_not_learnt() -> None:

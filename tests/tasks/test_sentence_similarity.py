@@ -29,7 +29,8 @@ from albertine.models.recurrent import RecurrentConfig
 from albertine.models.word_vectors import WordVectorsConfig
 from albertine.records import EncodedExamples, Example, Tokens
 from albertine.tasks.config import TaskConfig, TaskRequest
-from albertine.tasks.sentence_similarity import RANK, TASK, BiEncoder, SimilarityAnswer, sentence_pooling
+from albertine.tasks.sentence_similarity import TASK, BiEncoder, SimilarityAnswer, sentence_pooling
+from albertine.tasks.similarity_metrics import RANK
 from albertine.tasks.similarity_options import SimilarityOptions
 from albertine.tokenization.learn import learn_vocabulary
 
@@ -610,7 +611,7 @@ def test_a_model_that_learnt_nothing_is_told() -> None:
 def test_the_comparison_goes_by_what_was_asked_for() -> None:
     counts: dict[str, int] = {}
     plain = TaskConfig(task="sentence-similarity", options=SimilarityOptions())
-    assert TASK.ranking_metric(plain, counts) == "spearman"
+    assert TASK.ranking_metric(plain, counts, []) == "spearman"
     asked = replace(plain, options=SimilarityOptions(loss="contrastive"))
-    assert TASK.ranking_metric(asked, counts) == "mrr"
+    assert TASK.ranking_metric(asked, counts, []) == "mrr"
     assert TASK.format(SimilarityOptions(score_range=(0.0, 5.0))).labels(GRADED[0]) == ()

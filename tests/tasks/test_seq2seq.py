@@ -240,7 +240,7 @@ def test_a_small_model_learns_to_reverse_numbers(
     for name, metric in TASK.metrics(config).items():
         assert metric.of(evidence) == metrics[name]
     assert TASK.main_metric in metrics
-    assert TASK.ranking_metric(config, {}) in TASK.metrics(config)
+    assert TASK.ranking_metric(config, {}, []) in TASK.metrics(config)
 
 
 def test_options_at_prediction_are_heeded(learnt: tuple[Seq2Seq, TaskConfig], tokenizer: Tokenizer) -> None:

@@ -108,9 +108,9 @@ def test_a_file_of_the_first_version_is_read() -> None:
 
 
 def test_options_are_read_from_a_command_line_by_their_types() -> None:
-    found = parse_options(ClassificationOptions, ["class_weights=1,2.5", "long_texts=head"], task="text-classification")
+    found = parse_options(ClassificationOptions, ["class_weights=1,2.5", "long_texts=head"], of="text-classification")
     assert found == {"class_weights": (1.0, 2.5), "long_texts": "head"}
-    assert parse_options(ClassificationOptions, ["class_weights=none"], task="x") == {"class_weights": None}
+    assert parse_options(ClassificationOptions, ["class_weights=none"], of="x") == {"class_weights": None}
 
 
 @pytest.mark.parametrize(
@@ -124,4 +124,4 @@ def test_options_are_read_from_a_command_line_by_their_types() -> None:
 )
 def test_an_option_that_cannot_be_is_refused_with_what_can(pair: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse_options(ClassificationOptions, [pair], task="text-classification")
+        parse_options(ClassificationOptions, [pair], of="text-classification")

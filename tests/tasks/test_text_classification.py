@@ -431,10 +431,10 @@ def test_answering_with_one_label_is_not_learning() -> None:
 
 
 def test_macro_f1_ranks_when_one_class_is_more_than_three_times_another() -> None:
-    assert TASK.ranking_metric(CONFIG, {"a": 300, "b": 100}) == "accuracy"
-    assert TASK.ranking_metric(CONFIG, {"a": 301, "b": 100}) == "macro_f1"
-    assert TASK.ranking_metric(CONFIG, {"a": 301, "b": 200, "c": 0}) == "macro_f1"
-    assert TASK.ranking_metric(CONFIG, {"a": 7}) == "accuracy"
+    assert TASK.ranking_metric(CONFIG, {"a": 300, "b": 100}, []) == "accuracy"
+    assert TASK.ranking_metric(CONFIG, {"a": 301, "b": 100}, []) == "macro_f1"
+    assert TASK.ranking_metric(CONFIG, {"a": 301, "b": 200, "c": 0}, []) == "macro_f1"
+    assert TASK.ranking_metric(CONFIG, {"a": 7}, []) == "accuracy"
 
 
 def test_the_record_answers_for_anything_called_like_its_module() -> None:

@@ -22,8 +22,9 @@ class TrainingBatches:
     The epochs stand one after another in an endless row of texts, and step n takes places `n * batch_size` to
     `(n + 1) * batch_size` of it: an incomplete last batch is filled up with the first texts of the next epoch, all
     steps weigh alike, and n steps are `n * batch_size` texts seen. An epoch is a permutation of the texts drawn from
-    (seed, epoch). Within each window of `window` batches it is sorted by length, which saves the work on padding in
-    attention, and the order of the batches in the window is drawn anew, so that lengths do not rise and fall.
+    (seed, epoch). Within each window of `window` batches it is sorted by length (that of source and target together
+    where a text is to be written), which saves the work on padding in attention, and the order of the batches in the
+    window is drawn anew, so that lengths do not rise and fall.
 
     Args:
         encoded: the training texts; all windows of a long one are in the same batch.
@@ -57,7 +58,7 @@ class TrainingBatches:
         self.batch_size = min(batch_size, encoded.examples)
         self.seed = seed
         self.window = window
-        tokens = np.fromiter((len(one) for one in encoded), dtype=np.int64, count=len(encoded))
+        tokens = np.fromiter((one.training_tokens for one in encoded), dtype=np.int64, count=len(encoded))
         self.lengths: IntArray = np.add.reduceat(tokens, encoded.starts[:-1])
         self._shares = None if weights is None else weights / weights.sum()
         self._epochs: dict[int, IntArray] = {}

@@ -26,7 +26,8 @@ class TokenBatches:
 
     Args:
         encoded: the training texts; all windows of a long one are in the same batch.
-        max_tokens: tokens of a batch; a text that is longer makes a batch of its own.
+        max_tokens: tokens of a batch, those of the texts to be written among them; a text that is longer makes a batch
+            of its own.
         seed: of the permutations.
         weights: [N] how often each text is to come beside the others, as in `TrainingBatches`.
 
@@ -50,7 +51,7 @@ class TokenBatches:
         self.encoded = encoded
         self.max_tokens = max_tokens
         self.seed = seed
-        tokens = np.fromiter((len(one) for one in encoded), dtype=np.int64, count=len(encoded))
+        tokens = np.fromiter((one.training_tokens for one in encoded), dtype=np.int64, count=len(encoded))
         self.lengths: IntArray = np.add.reduceat(tokens, encoded.starts[:-1])
         self._shares = None if weights is None else weights / weights.sum()
         self._ends: list[int] = []

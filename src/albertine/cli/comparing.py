@@ -15,7 +15,6 @@ from albertine.comparison.report import report_json
 from albertine.comparison.table import terminal_table
 from albertine.data.columns import Columns
 from albertine.tasks.config import parse_options
-from albertine.training.config import TrainingConfig
 from albertine.training.data_source import task_behind
 
 __all__ = ["compare", "demo"]
@@ -28,6 +27,7 @@ def compare(
     out: options.OutOption = Path("runs/compare"),
     task: Annotated[str, typer.Option("--task", help="What to learn.")] = "text-classification",
     task_options: options.TaskOption = None,
+    training: options.TrainingOption = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of every candidate.")] = 3,
     dev: options.DevOption = None,
     test: options.TestOption = None,
@@ -56,7 +56,7 @@ def compare(
         baselines=options.names_of(baselines, option="--baselines"),
         out=out,
         task=task,
-        options=parse_options(task_behind(task).options, task_options or (), task=task),
+        options=parse_options(task_behind(task).options, task_options or (), of=task),
         seeds=seeds,
         dev=dev,
         test=test,
@@ -71,7 +71,7 @@ def compare(
         minutes=minutes,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        config=None if evaluations is None else TrainingConfig(evaluations=evaluations),
+        config=options.training_config({"evaluations": evaluations}, training),
         title=title,
         lang=lang,
     )

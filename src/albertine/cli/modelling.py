@@ -14,10 +14,9 @@ from albertine.cli import options, streams
 from albertine.cli.output import say, show_json, show_text
 from albertine.data.columns import Columns
 from albertine.inference.model import load
-from albertine.records import Example, Prediction
+from albertine.records import Example, Opinion, Prediction, Span
 from albertine.tasks.config import parse_options
 from albertine.training import run
-from albertine.training.config import TrainingConfig
 from albertine.training.data_source import DataSource, task_behind
 from albertine.training.manifest import read_measurements
 from albertine.training.methods.choices import Methods
@@ -55,6 +54,7 @@ def finetune(
         float | None, typer.Option("--max-error", help="Keep silent where more answers than this share may be wrong.")
     ] = None,
     task_options: options.TaskOption = None,
+    training: options.TrainingOption = None,
     epochs: options.EpochsOption = None,
     minutes: options.MinutesOption = None,
     batch_size: options.BatchSizeOption = None,
@@ -106,6 +106,14 @@ def finetune(
     folds: Annotated[
         int | None, typer.Option("--folds", help="Train and test on so many parts of all the data.")
     ] = None,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(
+            "--hold-out",
+            help="Labels that are not learnt, separated by commas, or how many of them: measures whether the model "
+            "notices what it does not know.",
+        ),
+    ] = None,
     search: Annotated[
         int | None, typer.Option("--search", help="Try so many training options first, and take the best.")
     ] = None,
@@ -125,10 +133,10 @@ def finetune(
         "evaluations": evaluations,
         "class_weights": class_weights,
         "early_stopping": early_stopping,
-        "precision": precision,
-        "seed": seed,
+        "precision": None if precision == "auto" else precision,
+        "seed": seed or None,
     }
-    config = TrainingConfig.from_dict({name: value for name, value in chosen.items() if value is not None})
+    config = options.training_config(chosen, training)
     asked = {
         "layer_decay": layer_decay,
         "average": average,
@@ -145,6 +153,7 @@ def finetune(
         encoding=encoding,
         on_error=on_error,
         quoting=quoting,
+        hold_out=_held_out(hold_out),
     )
     recipe = Recipe(
         task=task,
@@ -154,7 +163,7 @@ def finetune(
         max_length=max_length,
         overlap=overlap,
         max_error=max_error,
-        options=parse_options(task_behind(task).options, task_options or (), task=task),
+        options=parse_options(task_behind(task).options, task_options or (), of=task),
         tokenizer=tokenizer,
         vocabulary_size=vocabulary_size,
     )
@@ -176,6 +185,12 @@ def finetune(
     say(f"next: albertine predict {out} FILE")
 
 
+def _held_out(text: str | None) -> tuple[str, ...] | int:
+    if text is None:
+        return ()
+    return int(text) if text.isdecimal() else tuple(part.strip() for part in text.split(","))
+
+
 def _show_repeated(result: RepeatedResult, *, as_json: bool) -> None:
     if as_json:
         show_json(result.to_dict())
@@ -192,6 +207,10 @@ def evaluate(
     encoding: options.EncodingOption = "utf-8",
     on_error: options.OnErrorOption = "stop",
     quoting: options.QuotingOption = "auto",
+    out_of_scope: Annotated[
+        Path | None,
+        typer.Option("--out-of-scope", help="Texts that belong to none of the labels: are they noticed?"),
+    ] = None,
     precision: options.PrecisionOption = "auto",
     as_json: options.JsonOption = False,
 ) -> None:
@@ -203,6 +222,7 @@ def evaluate(
         encoding=encoding,
         on_error=on_error,
         quoting=quoting,
+        out_of_scope=out_of_scope,
     )
     if as_json:
         show_json(result.to_dict())
@@ -245,8 +265,11 @@ def predict(
 
 def _columns(prediction: Prediction) -> list[str]:
     """Return what stands before the text on a line: the answer, whatever kind it is, and how probable it is."""
+    spans = "; ".join(_piece(one.label, one) for one in prediction.spans)
     if prediction.text is not None:
         answer = " ".join(prediction.text.split())
+    elif prediction.opinions is not None:
+        answer = "; ".join(map(_opinion, prediction.opinions))
     elif prediction.label is not None:
         answer = prediction.label
     elif prediction.labels is not None:
@@ -254,10 +277,19 @@ def _columns(prediction: Prediction) -> list[str]:
     elif prediction.value is not None:
         answer = f"{prediction.value:.4f}"
     else:
-        answer = "; ".join(
-            f"{one.label} {one.start}-{one.end} {' '.join(one.text.split())}" for one in prediction.spans
-        )
-    return [answer] if prediction.score is None else [answer, f"{prediction.score:.4f}"]
+        answer = spans
+    score = [] if prediction.score is None else [f"{prediction.score:.4f}"]
+    return [answer, *score, spans] if prediction.label is not None and spans else [answer, *score]
+
+
+def _piece(name: str, span: Span | None) -> str:
+    return f"{name} (implied)" if span is None else f"{name} {span.start}-{span.end} {' '.join(span.text.split())}"
+
+
+def _opinion(opinion: Opinion) -> str:
+    about = _piece(opinion.category or "aspect", opinion.aspect)
+    words = "" if opinion.expression is None else f", {_piece('by', opinion.expression)}"
+    return f"{opinion.polarity}: {about}{words}"
 
 
 def _document(example: Example, prediction: Prediction) -> dict[str, object]:

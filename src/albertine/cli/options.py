@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from albertine.errors import ConfigError
+from albertine.tasks.config import parse_options
+from albertine.training.config import TrainingConfig
 
 __all__ = [
     "AllowPickleOption",
@@ -34,8 +37,10 @@ __all__ = [
     "TextColumn",
     "TextPairColumn",
     "TokenizerOption",
+    "TrainingOption",
     "VocabularySizeOption",
     "names_of",
+    "training_config",
 ]
 
 _DATA = "Data"
@@ -79,6 +84,15 @@ TaskOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set", help="NAME=VALUE, an option of the task alone; give it once for each.", rich_help_panel=_TRAINING
+    ),
+]
+TrainingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--training",
+        help="NAME=VALUE, any other field of the training, such as dropout=0.3 or warmup_steps=500; give it once for "
+        "each.",
+        rich_help_panel=_TRAINING,
     ),
 ]
 EncodersOption = Annotated[
@@ -165,3 +179,21 @@ def names_of(text: str | None, *, option: str) -> list[str] | None:
             next_step="Separate the names by single commas",
         )
     return names
+
+
+def training_config(named: Mapping[str, object], others: Sequence[str] | None) -> TrainingConfig:
+    """Return how to train, from the options with names of their own (None where not given) and from NAME=VALUE.
+
+    Raises:
+        ConfigError: a name that does not exist, a value out of range, or one that was given in both ways.
+    """
+    given = {name: value for name, value in named.items() if value is not None}
+    read = parse_options(TrainingConfig, others or (), of="the training")
+    twice = sorted(given.keys() & read.keys())
+    if twice:
+        raise ConfigError(
+            "a training option was given twice",
+            received=f"--training {twice[0]}=… and --{twice[0].replace('_', '-')}",
+            next_step="Leave out one of them",
+        )
+    return TrainingConfig.from_dict(given | read)

@@ -162,7 +162,6 @@ def pretrain(
         first_tokens_per_step=_count(first_tokens_per_step, "--first-tokens-per-step"),
         ramp=ramp,
         tokens_per_micro_batch=_count(tokens_per_micro_batch, "--tokens-per-micro-batch") or 0,
-        dropout=dropout,
         held_out_tokens=_count(held_out_tokens, "--held-out-tokens"),
         new_vocabulary=new_vocabulary,
     )
@@ -178,6 +177,7 @@ def pretrain(
         "cooldown": cooldown,
         "weight_decay": weight_decay,
         "max_grad_norm": max_grad_norm,
+        "dropout": dropout,
         "evaluations": evaluations,
         "checkpoint_seconds": 60 * checkpoint_minutes,
         "precision": precision,

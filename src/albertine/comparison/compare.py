@@ -152,7 +152,7 @@ def compare(
         max_length=max_length,
         options=named.options,
         vocabulary_size=vocabulary_size,
-        main_metric=named.main_metric or record.ranking_metric(told, summary.label_counts),
+        main_metric=named.main_metric or record.ranking_metric(told, summary.label_counts, splits.test),
         data_sha256=dict(splits.sha256),
         splits_hash=splits.content_hash(),
         device=place,
@@ -231,7 +231,12 @@ def _dev_as_test(source: DataSource, format: DataFormat, splits: Splits) -> bool
         columns=source.columns,
     )
     used = {Path(name).name for name in splits.sha256}
-    return files.dev is not None and (files.test is None or len(splits.sha256) < 3) and files.dev.name in used
+    return (
+        not splits.halved
+        and files.dev is not None
+        and (files.test is None or len(splits.sha256) < 3)
+        and files.dev.name in used
+    )
 
 
 def _device(name: str) -> str:

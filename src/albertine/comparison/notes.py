@@ -59,6 +59,8 @@ def _data_notes(splits: Splits, texts: Catalogue, dev_as_test: bool) -> list[str
         notes.append(texts("note.bad_rows", count=f"{len(splits.bad_rows):,}"))
     if dev_as_test:
         notes.append(texts("note.dev_as_test"))
+    if splits.halved:
+        notes.append(texts("note.halved"))
     named = [name for name in (splits.columns.text, splits.columns.text_pair, splits.columns.label) if name]
     if named:
         notes.append(texts("note.columns", columns=", ".join(named)))

@@ -6,16 +6,18 @@ metrics that its authors report.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from albertine.data.clue_rows import KEYWORDS, MARKED_TEXT, keywords_in_one_text, mentions_marked
 from albertine.data.columns import Columns
 from albertine.data.formats import DataFormat
-from albertine.data.readers import ReadResult
-from albertine.errors import DataError, unknown_name
+from albertine.data.readers import ReadResult, RowChange, read_examples
+from albertine.errors import ConfigError, DataError, unknown_name
 
-__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkFiles", "find_benchmark", "without_undecided"]
+__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkFiles", "find_benchmark"]
 
 UNDECIDED = "-"
 """What stands for a label where the people who were asked did not agree (MNLI, CMNLI, OCNLI)."""
@@ -50,6 +52,8 @@ class Benchmark:
     """What the authors report, the one that decides first."""
     folder: tuple[str, ...] = ()
     """Names of the benchmark's own folder, where the files do not lie in the given one."""
+    reshape: RowChange | None = None
+    """What is done to a row's object before its columns are read; of texts with one label each."""
 
     def files(self, folder: Path) -> BenchmarkFiles:
         """Find the files in a folder, or in the benchmark's own folder below it.
@@ -69,21 +73,33 @@ class Benchmark:
             next_step="Give the folder in which they lie as they were published",
         )
 
+    def format(self, format: DataFormat) -> DataFormat:
+        """Return the format of the task with the benchmark's own rows.
+
+        Rows on whose label nobody agreed are left out, as the benchmarks' authors do.
+        """
+        if self.reshape is not None:
+            format = replace(format, read=functools.partial(read_examples, reshape=self.reshape))
+        return _without_undecided(format)
+
 
 def find_benchmark(name: str) -> Benchmark:
     """Return a benchmark.
 
     Raises:
-        ConfigError: no such name; the message has the nearest.
+        ConfigError: no such name, or one of a benchmark that no task here can do; the message says which there are.
     """
+    if name in _MULTIPLE_CHOICE:
+        raise ConfigError(
+            f"{name} is multiple choice ({_MULTIPLE_CHOICE[name]}), which no task here does",
+            allowed=", ".join(known for known in BENCHMARKS if known.startswith("clue/")),
+        )
     if name not in BENCHMARKS:
         raise unknown_name("benchmark", name, BENCHMARKS)
     return BENCHMARKS[name]
 
 
-def without_undecided(format: DataFormat) -> DataFormat:
-    """Return the format with rows left out on whose label nobody agreed, as the benchmarks' authors do."""
-
+def _without_undecided(format: DataFormat) -> DataFormat:
     def read(path: Path, **options: object) -> ReadResult:
         result = format.read(path, **options)  # type: ignore[arg-type]  # passed on as they came
         kept = tuple(one for one in result.examples if one.label != UNDECIDED)
@@ -130,6 +146,12 @@ def _clue(name: str, folder: str, columns: Columns, **own: object) -> Benchmark:
         **{**files, **own},  # type: ignore[arg-type]  # fields of the record
     )
 
+
+_MULTIPLE_CHOICE = {
+    "clue/chid": "an idiom of ten for every gap of a text",
+    "clue/c3": "an answer of up to four for every question",
+}
+"""Benchmarks in which several rows make one item of which one is right, by name."""
 
 _SENTENCES = Columns(text="sentence1", text_pair="sentence2", label="label")
 
@@ -180,12 +202,24 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         _glue("qnli", "QNLI", Columns(text="question", text_pair="sentence", label="label")),
         _glue("rte", "RTE", _SENTENCES),
         _glue("wnli", "WNLI", _SENTENCES),
-        # CLUE (Xu et al. 2020, table 1); its multiple-choice sets (ChID, C3) are no task of this package
+        # CLUE (Xu et al. 2020, table 1)
         _clue("afqmc", "afqmc", _SENTENCES),
         _clue("tnews", "tnews", Columns(text="sentence", label="label")),
         _clue("iflytek", "iflytek", Columns(text="sentence", label="label")),
         _clue("cmnli", "cmnli", _SENTENCES),
         _clue("ocnli", "ocnli", _SENTENCES, train=("train.50k.json", "train.json")),
+        _clue(
+            "csl",
+            "csl",
+            Columns(text=KEYWORDS, text_pair="abst", label="label"),
+            reshape=keywords_in_one_text,
+        ),
+        _clue(
+            "wsc2020",
+            "cluewsc2020",
+            Columns(text=MARKED_TEXT, label="label"),
+            reshape=mentions_marked,
+        ),
         Benchmark(
             name="clue/cmrc2018",
             task="question-answering",

@@ -28,7 +28,7 @@ from albertine.data.formats import DataFormat
 from albertine.data.readers import ReadResult
 from albertine.data.splitting import TextGroup, group_texts, label_order
 from albertine.errors import ConfigError, DataError
-from albertine.files import sha256
+from albertine.files import members, sha256
 from albertine.records import Example, IntArray, Tokens
 
 __all__ = ["DataCheck", "FileCheck", "Finding", "Place", "TextTokenizer", "check_data"]
@@ -72,7 +72,9 @@ class FileCheck:
     """Usable rows."""
     bad_rows: int
     distinct: int
-    """Distinct texts."""
+    """Rows that belong together counted once."""
+    units: str
+    """What that is the number of, such as distinct texts."""
     columns: Columns
     label_counts: Mapping[str, int]
     """Rows of every label; empty where the file has none."""
@@ -109,7 +111,7 @@ class DataCheck:
         """Return everything as lines for a terminal."""
         lines = []
         for file in self.files:
-            lines.append(f"{file.name}: {file.examples:,} examples, {file.distinct:,} distinct texts ({file.file})")
+            lines.append(f"{file.name}: {file.examples:,} examples, {file.distinct:,} {file.units} ({file.file})")
             lines.extend(f"  {note}" for note in file.notes)
             if file.label_counts:
                 total = sum(file.label_counts.values())
@@ -187,6 +189,7 @@ def check_data(
                 examples=len(result.examples),
                 bad_rows=len(result.bad_rows),
                 distinct=len(groups),
+                units=format.units,
                 columns=result.columns,
                 label_counts={label: counts[label] for label in sorted(counts, key=label_order)},
                 notes=result.notes,
@@ -195,13 +198,13 @@ def check_data(
         findings.extend(bad_rows(result.bad_rows))
         if counts and format.stratified:
             findings.extend(labels(name, result.examples, groups, needed=needed[name]))
-        findings.extend(repeated_texts(name, result.examples, groups))
+        findings.extend(repeated_texts(name, result.examples, groups, format))
         findings.extend(texts(name, result.examples))
         if tokenizer is not None:
             findings.extend(_tokens(name, result.examples, tokenizer, max_length))
     if failure is not None and not files:
         raise failure
-    findings.extend(_strange_labels(files))
+    findings.extend(_strange_labels(files, closed=format.closed))
     findings.extend(between_files(read, near=near))
     if tokenizer is None:
         message = "how much is cut off and how many tokens are unknown was not measured: that takes a tokenizer"
@@ -223,7 +226,7 @@ def _named(format: DataFormat, paths: str | Path | Sequence[str | Path], columns
         else:
             repeated = sum(other.name == path.name for other in given) > 1
             named.append((str(path) if repeated else path.name, path))
-    missing = [path for _, path in named if not path.exists()]
+    missing = [path for _, path in named if not members(path)[0].exists()]
     if missing:
         raise DataError("there is no such file", where=str(missing[0]), next_step="Check the path")
     return list(dict(named).items())
@@ -266,15 +269,15 @@ def _read(
         return result, iter((finding,))
 
 
-def _strange_labels(files: Sequence[FileCheck]) -> Iterator[Finding]:
-    """Labels of another file that the first one (train) does not have."""
+def _strange_labels(files: Sequence[FileCheck], *, closed: bool) -> Iterator[Finding]:
+    """Labels of another file that the first one (train) does not have, which not every format takes for errors."""
     known = set(files[0].label_counts)
     for file in files[1:]:
         strange = [label for label in file.label_counts if label not in known]
         if known and strange:
             yield Finding(
                 kind="unknown-label",
-                severity="error",
+                severity="error" if closed else "warning",
                 message=f"{file.name}: {len(strange)} labels are not in {files[0].name}: {', '.join(strange[:10])}",
                 count=sum(file.label_counts[label] for label in strange),
             )

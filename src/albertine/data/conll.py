@@ -30,12 +30,18 @@ class Sentence:
     """The lines between two blank ones."""
 
     line: int
-    """The line of its first token; token i stands on line `line + i`."""
+    """The line of its first token."""
     tokens: list[str]
     tags: list[str]
     """As they stand in the file; empty where it has none."""
     problem: tuple[int, str] | None = None
     """A line that does not have the columns of the others, and what is wrong with it."""
+    step: int = 1
+    """Lines from a token to the next: 0 where the whole sentence stands on one."""
+
+    def line_of(self, token: int) -> int:
+        """Return the line that a token stands on."""
+        return self.line + self.step * token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from albertine.data.corpus_streams import Line, TextStream, corpus_files, open_lines
+from albertine.data.encodings import SURROGATE
 from albertine.data.readers import BadRow
 from albertine.errors import ConfigError, DataError
 
@@ -343,7 +344,7 @@ def _from_row(row: Mapping[str, object], text: str, stream: TextStream, number: 
     names = (row.get(key) for key in _NAME_KEYS)
     name = next((str(name).strip() for name in names if isinstance(name, str | int) and str(name).strip()), "")
     # A lone half of a surrogate pair can be written in JSON but in no encoding.
-    whole = text.encode("utf-8", errors="ignore").decode() if _HALF.search(text) else text
+    whole = text.encode("utf-8", errors="ignore").decode() if SURROGATE.search(text) else text
     return Document(
         text=whole.replace("\r\n", "\n").replace("\x00", "").strip(),
         name=name or f"{stream.path.name}:{number}",
@@ -352,7 +353,6 @@ def _from_row(row: Mapping[str, object], text: str, stream: TextStream, number: 
     )
 
 
-_HALF = re.compile("[\ud800-\udfff]")
 _FORMATS: Mapping[str, Callable[[TextStream, _Reading], Iterable[Document]]] = {
     "plain": _read_plain,
     "whole": _read_whole,

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from albertine.errors import ConfigError, DataError
 
-__all__ = ["Guess", "Text", "decode", "recognise"]
+__all__ = ["SURROGATE", "Guess", "Text", "decode", "recognise"]
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""What no text can be written with: half of a surrogate pair, or a byte that was not decoded (PEP 383)."""
 
 _UNDECODED = re.compile("[\udc80-\udcff]")
 # A file with more undecodable lines than this is in another encoding; with fewer, those lines are damaged.
@@ -64,6 +67,9 @@ def decode(data: bytes, encoding: str, *, where: str, go_on: bool = False) -> Te
     try:
         content = data.decode(name)
     except UnicodeDecodeError as error:
+        paired = _surrogates_joined(data) if name == "utf-8" else None
+        if paired is not None:
+            return Text(content=paired.removeprefix("\ufeff"), undecoded_lines=0)
         line = data[: error.start].decode(name, errors="replace").count("\n") + 1
         bad_byte = f"byte 0x{data[error.start]:02x} (byte {error.start} of the file)"
         if not go_on:
@@ -79,6 +85,17 @@ def decode(data: bytes, encoding: str, *, where: str, go_on: bool = False) -> Te
     if name != "utf-8" and guess and guess.name == "utf-8":
         raise _wrong(where, encoding, guess, None)
     return Text(content=content.removeprefix("\ufeff"), undecoded_lines=undecoded)
+
+
+def _surrogates_joined(data: bytes) -> str | None:
+    """Decode UTF-8 with two surrogates of three bytes for every character beyond the basic plane; None for any other.
+
+    That is CESU-8 (Unicode Technical Report 26), which programs write that hold text as UTF-16.
+    """
+    try:
+        return data.decode("utf-8", "surrogatepass").encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeError:
+        return None
 
 
 def recognise(data: bytes) -> Guess | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+from albertine.data.formats import DataFormat
 from albertine.data.identity import normalised
 from albertine.data.near_duplicates import near_duplicates
 from albertine.data.readers import BadRow
@@ -42,6 +43,7 @@ _BAD_ROW_KINDS = {
     "tag": "rows with a tag that is none",
     "spans": "rows with spans that are outside, empty or overlapping",
     "answer": "questions whose answers do not stand in their context",
+    "duplicate-id": "questions whose id another one has",
 }
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -189,17 +191,20 @@ def _listed(names: Sequence[str]) -> str:
     return f"{len(names)} labels ({shown}) stand"
 
 
-def repeated_texts(name: str, examples: Sequence[Example], groups: Sequence[TextGroup]) -> Iterator[Finding]:
-    """Texts that occur several times in one file, and those whose labels disagree."""
+def repeated_texts(
+    name: str, examples: Sequence[Example], groups: Sequence[TextGroup], format: DataFormat
+) -> Iterator[Finding]:
+    """Texts that occur several times in one file, or what else rows have in common, and those that disagree."""
     repeats = len(examples) - len(groups)
     if repeats:
         several = [group for group in groups if len(group.rows) > 1]
         several.sort(key=lambda group: -len(group.rows))
+        repeated = any(len(group.kept) < len(group.rows) for group in groups)  # else they add to each other
         yield Finding(
-            kind="duplicates",
-            severity="warning" if repeats >= 0.01 * len(examples) else "info",
-            message=f"{name}: {len(examples):,} rows hold {len(groups):,} distinct texts; the rows of a text are kept "
-            "on one side of a split, or only one of them is kept (as a comparison does)",
+            kind="duplicates" if repeated else "rows-together",
+            severity="warning" if repeated and repeats >= 0.01 * len(examples) else "info",
+            message=f"{name}: {len(examples):,} rows hold {len(groups):,} {format.units}; rows that belong together "
+            "are kept on one side of a split" + ", or only one of them is kept (as a comparison does)" * repeated,
             count=repeats,
             examples=tuple(
                 place(examples[group.rows[0]], remark=f" ({len(group.rows)} times)") for group in several[:_SHOWN]
@@ -210,16 +215,18 @@ def repeated_texts(name: str, examples: Sequence[Example], groups: Sequence[Text
         yield Finding(
             kind="conflicting-labels",
             severity="warning",
-            message=f"{name}: texts that stand under more than one label: {len(conflicting):,}",
+            message=f"{name}: texts that {format.contradiction}: {len(conflicting):,}",
             count=len(conflicting),
-            examples=tuple(_conflict(examples, group) for group in conflicting[:_SHOWN]),
+            examples=tuple(_conflict(examples, group, format) for group in conflicting[:_SHOWN]),
         )
 
 
-def _conflict(examples: Sequence[Example], group: TextGroup) -> Place:
+def _conflict(examples: Sequence[Example], group: TextGroup, format: DataFormat) -> Place:
     one = examples[group.rows[0]]
-    other = next(examples[row] for row in group.rows if examples[row].label != one.label)
-    return place(one, remark=f" (label {one.label}; line {other.line}: {other.label})")
+    said, *others = ((format.answer(examples[row]).replace("\n", ", "), row) for row in group.rows)
+    different, row = next(other for other in others if other[0] != said[0])
+    label = "label " if one.label is not None else ""
+    return place(one, remark=f" ({label}{said[0]}; line {examples[row].line}: {different})")
 
 
 def texts(name: str, examples: Sequence[Example]) -> Iterator[Finding]:

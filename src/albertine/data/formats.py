@@ -65,6 +65,14 @@ class DataFormat:
     """Whether every row has one label, of which each split gets its proportion."""
     closed: bool = True
     """Whether a label that occurs in dev or test alone makes a bad row."""
+    texts_alone: bool = False
+    """Whether single texts can be learnt from where pairs are measured on."""
+    units: str = "distinct texts"
+    """What there are so many of, where rows that stay together count once; for messages, like the two that follow."""
+    shared: str = "their text"
+    """What rows share that must not fall on two sides of a split."""
+    contradiction: str = "stand under more than one label"
+    """What is said of texts whose rows do not say the same."""
 
 
 def _one(example: Example) -> tuple[str, ...]:
@@ -92,6 +100,7 @@ def multi_labelled_texts(separator: str) -> DataFormat:
         answered=lambda example: example.labels is not None,
         answer=lambda example: "\n".join(sorted(example.labels or ())) or "none",
         labels=lambda example: example.labels or (),
+        contradiction="stand under other labels in another row",
     )
 
 
@@ -102,6 +111,7 @@ def valued_texts() -> DataFormat:
         answered=lambda example: example.value is not None,
         answer=lambda example: repr(example.value),
         labels=lambda example: (),
+        contradiction="have another number in another row",
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import cast
 from albertine.data.answer_places import locate_answer
 from albertine.data.columns import Columns
 from albertine.data.compressed import read_source
+from albertine.data.encodings import SURROGATE
 from albertine.data.formats import DataFormat
 from albertine.data.identity import normalised
 from albertine.data.question_rows import ANSWERS, CONTEXT, QUESTION, QuestionRow, question_rows
@@ -27,7 +27,6 @@ _logger = logging.getLogger("albertine")
 ANSWER = "answer"
 """The label of every span that answers a question."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN = 40
 """Characters of an answer that a message shows."""
 
@@ -142,6 +141,8 @@ QUESTIONS = DataFormat(
     labels=lambda example: (),
     marks=article_marks,
     closed=False,
+    units="separate articles or contexts",
+    shared="their article or context",
 )
 """Questions about contexts, answered by pieces of these."""
 
@@ -191,7 +192,7 @@ def _text(value: object, what: str) -> str:
         raise _UnusableError("empty-text", f"the {what} is empty")
     if not isinstance(value, str):
         raise _UnusableError("type", f"the {what} is a {type(value).__name__}, not a string")
-    if _SURROGATE.search(value):
+    if SURROGATE.search(value):
         raise _UnusableError("encoding", f"the {what} has bytes that the encoding does not know, or half a character")
     return value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from albertine.data.answers import Answer, AnswerReader, one_label, written_numb
 from albertine.data.columns import Columns, Layout, has_known_header, resolve
 from albertine.data.compressed import Source, read_source
 from albertine.data.delimited import Record, read_sheet
-from albertine.data.encodings import decode
+from albertine.data.encodings import SURROGATE, decode
 from albertine.data.structured import JsonRow, ParquetTable, json_names, read_json, read_json_lines
 from albertine.errors import ConfigError, DataError
 from albertine.records import Example
@@ -22,6 +22,7 @@ __all__ = [
     "BadRow",
     "Columns",
     "ReadResult",
+    "RowChange",
     "marks_inside",
     "one_of",
     "read_examples",
@@ -31,11 +32,13 @@ __all__ = [
 
 _logger = logging.getLogger("albertine")
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET = (".parquet", ".pq")
 _SAMPLE_ROWS = 200
+
+RowChange = Callable[[Mapping[str, object]], Mapping[str, object]]
+"""The object of a row to the one that is read; a TypeError in the place of a text makes a bad row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,8 @@ class BadRow:
     line: int
     """The line it starts on, from 1; in Parquet the row."""
     kind: str
-    """fields (wrong number of them), quotes, empty-text, no-label, encoding, json, type, unknown-label."""
+    """fields (wrong number of them), quotes, empty-text, no-label, encoding, json, type, unknown-label; in tagged texts
+    tag, spans; of questions answer, duplicate-id; in corpora no-text, too-long, outside, unclosed, archive."""
     reason: str
     """A sentence without its full stop."""
 
@@ -91,6 +95,7 @@ def read_examples(
     labelled: bool = True,
     quoting: str = "auto",
     answers: AnswerReader = one_label,
+    reshape: RowChange | None = None,
 ) -> ReadResult:
     """Read a CSV, TSV, JSON Lines, JSON, Parquet or text file, packed (.gz, .xz, .zst, one-member .zip) or not.
 
@@ -103,6 +108,7 @@ def read_examples(
         quoting: "on" (a quote holds a field together, as in CSV), "off" (a quote is a character) or "auto" (on for CSV,
             off for TSV unless the file is written with quoted fields throughout).
         answers: what the label's column says.
+        reshape: what is done to every JSON object before its columns are looked for.
 
     Raises:
         ConfigError: `on_error`, `quoting` or `encoding` is none of those that exist.
@@ -114,7 +120,9 @@ def read_examples(
     source = read_source(path)
     if not source.data.strip():
         raise DataError("the file is empty", where=str(path), next_step="Pass a file with a header and rows")
-    table = _table(source, columns, encoding, go_on=on_error == "skip", labelled=labelled, quoting=quoting)
+    table = _table(
+        source, columns, encoding, go_on=on_error == "skip", labelled=labelled, quoting=quoting, reshape=reshape
+    )
     examples: list[Example] = []
     bad_rows: list[BadRow] = []
     for row in table.rows:
@@ -123,7 +131,7 @@ def read_examples(
             bad_rows.append(made)
         else:
             examples.append(made)
-    stop_at_bad_rows(bad_rows, len(examples), str(path), on_error)
+    stop_at_bad_rows(bad_rows, len(examples), str(path), on_error, quoted=True)
     notes = [*table.layout.notes, *table.notes, *marks_inside(examples)]
     if bad_rows:
         notes.append(f"{len(bad_rows)} of {len(bad_rows) + len(examples)} rows left out ({summed_up(bad_rows)})")
@@ -141,10 +149,18 @@ def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"unknown value of {option}", received=repr(value), allowed=", ".join(allowed))
 
 
-def stop_at_bad_rows(bad_rows: list[BadRow], good: int, path: str, on_error: str) -> None:
-    """Raise a DataError where rows are bad and that is not to be passed over, or where none is left."""
+def stop_at_bad_rows(bad_rows: Sequence[BadRow], good: int, path: str, on_error: str, *, quoted: bool = False) -> None:
+    """Raise a DataError where rows are bad and that is not to be passed over, or where none is left.
+
+    Args:
+        bad_rows: in the order of the file.
+        good: rows that can be used.
+        path: the file.
+        on_error: "stop" or "skip".
+        quoted: whether fields of the format may stand in quotes.
+    """
     if not bad_rows and not good:
-        raise DataError("the file has no rows", where=path, next_step="Pass a file with at least a few rows a label")
+        raise DataError("the file has no rows", where=path, next_step="Pass a file with rows")
     if bad_rows and on_error == "stop":
         first, total = bad_rows[0], len(bad_rows) + good
         count = "the only bad row" if len(bad_rows) == 1 else f"the first of {len(bad_rows)} bad rows"
@@ -157,7 +173,8 @@ def stop_at_bad_rows(bad_rows: list[BadRow], good: int, path: str, on_error: str
         raise DataError(
             f"none of the {len(bad_rows)} rows can be used; the first: {bad_rows[0].reason}",
             where=f"{path}:{bad_rows[0].line}",
-            next_step="Check the columns (--text-column, --label-column), --encoding and --quoting",
+            next_step="Check the columns (--text-column, --label-column)"
+            + (", --encoding and --quoting" if quoted else " and --encoding"),
         )
 
 
@@ -175,16 +192,25 @@ def marks_inside(examples: list[Example]) -> Iterator[str]:
         yield f"{count} a byte order mark (U+FEFF) inside, kept as it is; the first in line {marked[0].line}"
 
 
-def _table(source: Source, columns: Columns, encoding: str, *, go_on: bool, labelled: bool, quoting: str) -> _Table:
+def _table(
+    source: Source,
+    columns: Columns,
+    encoding: str,
+    *,
+    go_on: bool,
+    labelled: bool,
+    quoting: str,
+    reshape: RowChange | None,
+) -> _Table:
     where = str(source.path)
     if source.suffix in _PARQUET or source.data.startswith(b"PAR1"):
         return _from_parquet(ParquetTable(source.data, where=where), columns, where, labelled)
     text = decode(source.data, encoding, where=where, go_on=go_on).content
     start = text.lstrip()[:1]
     if source.suffix in _JSON_LINES or (source.suffix not in (".csv", ".tsv", ".json", ".txt") and start == "{"):
-        return _from_json(read_json_lines(text, where=where), columns, where, labelled)
+        return _from_json(_reshaped(read_json_lines(text, where=where), reshape), columns, where, labelled)
     if source.suffix == ".json":
-        return _from_json(read_json(text, where=where), columns, where, labelled)
+        return _from_json(_reshaped(read_json(text, where=where), reshape), columns, where, labelled)
     return _from_sheet(text, source.suffix, columns, where, labelled=labelled, quoting=quoting)
 
 
@@ -197,6 +223,12 @@ def _from_parquet(table: ParquetTable, columns: Columns, where: str, labelled: b
             yield _Row(line, _values(layout, dict(zip(order, values, strict=True))))
 
     return _Table(layout=layout, rows=rows())
+
+
+def _reshaped(objects: list[JsonRow], reshape: RowChange | None) -> list[JsonRow]:
+    if reshape is None:
+        return objects
+    return [(line, row if isinstance(row, str) else reshape(row)) for line, row in objects]
 
 
 def _from_json(objects: list[JsonRow], columns: Columns, where: str, labelled: bool) -> _Table:
@@ -292,7 +324,7 @@ def _example(row: _Row, path: str, answers: AnswerReader, *, pairs: bool, labell
             kind, reason = "empty-text", "one of the two texts is empty" if pairs else "the text is empty"
         elif wrong := next((value for value in (*texts, answer) if isinstance(value, TypeError)), None):
             kind, reason = "type", str(wrong)
-        elif any(_SURROGATE.search(value) for value in values):
+        elif any(SURROGATE.search(value) for value in values):
             damaged = any(_ESCAPED_BYTE.search(value) for value in values)
             kind = "encoding"
             reason = "bytes that the encoding does not know" if damaged else "half of a surrogate pair"
@@ -314,7 +346,7 @@ def _example(row: _Row, path: str, answers: AnswerReader, *, pairs: bool, labell
 
 
 def _text(value: object) -> str | TypeError | None:
-    if value is None or isinstance(value, str):
+    if value is None or isinstance(value, str | TypeError):
         return value
     if isinstance(value, bool | int | float):
         return written_number(value)

@@ -12,7 +12,7 @@ from pathlib import Path
 from albertine.data.columns import Columns
 from albertine.data.formats import LABELLED_TEXTS, DataFormat
 from albertine.data.readers import BadRow, ReadResult
-from albertine.data.split_checks import enough_rows, enough_texts, pairs_alike
+from albertine.data.split_checks import enough_rows, enough_texts, learns_from_texts_alone, pairs_alike
 from albertine.data.split_files import SplitFiles
 from albertine.data.splitting import TextGroup, divide, group_texts, label_order, sample
 from albertine.errors import ConfigError, DataError
@@ -69,6 +69,10 @@ class Splits:
     columns: Columns
     """The columns that were read from the training file."""
     counts: SplitCounts
+    halved: bool = False
+    """True where one file of pairs is dev and test, half each, as the training texts have no scores."""
+    out_of_scope: tuple[Example, ...] = ()
+    """Rows of labels that were held out, see `hold_out_labels`: no label of the others is right for them."""
 
     def content_hash(self) -> str:
         """Return a hash of the rows of all three splits, in their order; sampling and seeds change it too."""
@@ -100,7 +104,8 @@ def load_splits(
 
     One file is split 80/10/10, each label in proportion, all rows of one text on one side. With files for dev or test,
     those stay as they are, except that dev loses the texts of test; train loses the texts of both. Without a test file
-    that has labels, dev serves as test, and a tenth of train as dev. Which text goes where depends on the texts and
+    that has labels, dev serves as test, and a tenth of train as dev; where train has texts alone, which cannot be
+    measured on, dev and test are the halves of whichever file there is. Which text goes where depends on the texts and
     the seed alone, not on the order of the rows.
 
     Two texts are the same when they differ only in case, width (NFKC), white space or invisible characters.
@@ -146,7 +151,8 @@ def load_splits(
             files = SplitFiles(train=files.train, dev=files.dev)
     if files.dev is not None:
         results["dev"] = read(files.dev)
-    if "dev" in results and "test" not in results:
+    halved = learns_from_texts_alone(results["train"].examples, format) and len(results) == 2
+    if "dev" in results and "test" not in results and not halved:
         notes.append(f"{files.dev.name if files.dev else 'dev'} serves as test, and a tenth of train as dev")
         results["test"] = results.pop("dev")
     splits = _made(
@@ -169,6 +175,7 @@ def load_splits(
         bad_rows=splits.bad_rows,
         columns=results["train"].columns,
         counts=splits.counts,
+        halved=halved,
     )
 
 
@@ -228,8 +235,11 @@ class _Made:
 
 def _made(examples: dict[str, tuple[Example, ...]], plan: _Plan, tally: _Tally) -> _Made:
     """Make three splits of one, two (train, test) or three that were read."""
-    pairs_alike(examples)
+    pairs_alike(examples, plan.format)
     given: list[str] = [name for name in ("dev", "test") if name in examples]
+    if len(given) == 1 and learns_from_texts_alone(examples["train"], plan.format):
+        _halve(examples, given[0], plan, tally)
+        given = ["dev", "test"]
     if len(given) == 2:
         examples["dev"] = _without(examples["dev"], [examples["test"]], "dev", "test", plan, tally)
     if given:
@@ -241,10 +251,10 @@ def _made(examples: dict[str, tuple[Example, ...]], plan: _Plan, tally: _Tally) 
         enough_texts(train, groups, needed=3 - len(given))
         found = {group.label for group in groups}
     else:
-        enough_rows(train, groups, needed=3 - len(given))
+        enough_rows(train, groups, needed=3 - len(given), units=plan.format.units)
         found = {label for one in train for label in plan.format.labels(one)}
     labels = tuple(sorted(found, key=label_order))
-    for name in given if plan.format.closed else ():
+    for name in given:
         examples[name] = _with_known_labels(examples[name], labels, name, plan, tally)
     _say_duplicates(train, groups, plan, tally)
     strata = len({group.label for group in groups})
@@ -271,6 +281,17 @@ def _made(examples: dict[str, tuple[Example, ...]], plan: _Plan, tally: _Tally) 
     )
 
 
+def _halve(examples: dict[str, tuple[Example, ...]], name: str, plan: _Plan, tally: _Tally) -> None:
+    """Make dev and test of one of them: texts alone can be neither."""
+    rows = examples[name]
+    groups = group_texts(rows, plan.format)
+    enough_rows(rows, groups, needed=2, units=plan.format.units, parts="dev and test")
+    halves = divide(groups, shares=[0.5], seed=plan.seed)
+    for part, members in zip(("dev", "test"), halves, strict=True):
+        examples[part] = tuple(rows[row] for row in sorted(row for group in members for row in group.rows))
+    tally.notes.append(f"train has texts alone: one half of {name} is what is chosen by, the other is tested on")
+
+
 def _without(
     rows: tuple[Example, ...],
     others: Sequence[tuple[Example, ...]],
@@ -286,10 +307,12 @@ def _without(
     removed = len(rows) - len(kept)
     if removed:
         tally.overlaps += removed
-        tally.notes.append(f"{removed} of {len(rows)} rows of {name} were removed because their text is in {place} too")
+        shared = plan.format.shared
+        tally.notes.append(f"{removed} of {len(rows)} rows of {name} were removed because {shared} is in {place} too")
     if not kept:
         raise DataError(
-            f"every text of {name} is in {place} too", next_step="Pass different files, or one file to be split"
+            f"no row of {name} is left: of each, {plan.format.shared.replace('their', 'its')} is in {place} too",
+            next_step="Pass different files, or one file to be split",
         )
     return kept
 
@@ -297,7 +320,7 @@ def _without(
 def _with_known_labels(
     rows: tuple[Example, ...], labels: Sequence[str], name: str, plan: _Plan, tally: _Tally
 ) -> tuple[Example, ...]:
-    """Treat rows whose label train does not have as bad rows."""
+    """Treat rows whose label train does not have as bad rows, or count them where the format leaves them in."""
     known = set(labels)
 
     def strange(example: Example) -> list[str]:
@@ -307,6 +330,12 @@ def _with_known_labels(
     if not unknown:
         return rows
     first = unknown[0]
+    if not plan.format.closed:
+        tally.notes.append(
+            f"{len(unknown)} of {len(rows)} rows of {name} have a label that train does not have: they stay, and no "
+            f"answer to them is right; the first stands in {Path(first.file).name}:{first.line}"
+        )
+        return rows
     if not plan.skip:
         names = sorted({label for example in unknown for label in strange(example)}, key=label_order)
         raise DataError(
@@ -329,12 +358,13 @@ def _with_known_labels(
 def _say_duplicates(examples: tuple[Example, ...], groups: Sequence[TextGroup], plan: _Plan, tally: _Tally) -> None:
     repeated = len(examples) - len(groups)
     if repeated:
-        kept = "one row of each was kept" if plan.drop else "all rows of a text stay on one side of the split"
-        tally.notes.append(f"{len(examples)} rows hold {len(groups)} distinct texts: {kept}")
+        dropped = plan.drop and any(len(group.kept) < len(group.rows) for group in groups)
+        kept = "one row of each was kept" if dropped else "rows that belong together stay on one side of the split"
+        tally.notes.append(f"{len(examples)} rows hold {len(groups)} {plan.format.units}: {kept}")
     conflicting = sum(group.conflicting for group in groups)
     if conflicting:
-        kept = "with the label most of their rows have" if plan.drop else "all rows kept"
-        tally.notes.append(f"{conflicting} texts stand under more than one label ({kept})")
+        kept = "what most of their rows say was kept" if plan.drop else "all rows kept"
+        tally.notes.append(f"{conflicting} texts {plan.format.contradiction} ({kept})")
 
 
 def _sampled(groups: list[TextGroup], plan: _Plan, labels: int, needed: int, tally: _Tally) -> list[TextGroup]:
@@ -343,13 +373,14 @@ def _sampled(groups: list[TextGroup], plan: _Plan, labels: int, needed: int, tal
     if plan.limit < needed * labels:
         raise ConfigError(
             "the sample is too small",
-            received=f"{plan.limit} texts",
-            allowed=f"at least {needed * labels}: {needed} for each of {labels} labels",
+            received=f"{plan.limit} {plan.format.units}",
+            allowed=f"at least {needed * labels}" + (f": {needed} for each of {labels} labels" if labels > 1 else ""),
             next_step="Raise --limit",
         )
     chosen = sample(groups, plan.limit, smallest=needed, seed=plan.seed)
     tally.outside = sum(len(group.rows) for group in groups) - sum(len(group.rows) for group in chosen)
-    tally.notes.append(f"a sample of {len(chosen)} of {len(groups)} distinct texts was taken (seed {plan.seed})")
+    units = plan.format.units
+    tally.notes.append(f"a sample of {len(chosen)} of {len(groups)} {units} was taken (seed {plan.seed})")
     return chosen
 
 

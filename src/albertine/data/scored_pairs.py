@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from albertine.data.answers import Answer, AnswerReader, number
-from albertine.data.columns import Columns, resolve
+from albertine.data.columns import Columns, plain_name, resolve
 from albertine.data.compressed import Source, read_source
 from albertine.data.delimited import read_sheet
-from albertine.data.encodings import decode
+from albertine.data.encodings import SURROGATE, decode
 from albertine.data.formats import DataFormat
 from albertine.data.identity import normalised
 from albertine.data.readers import BadRow, ReadResult, read_examples
@@ -50,7 +50,6 @@ _POSITIVES = (
 )
 _NEGATIVE = re.compile(r"(hard_?)?neg(ative)?s?(_?\d+)?")
 _ORDINAL = re.compile(r"(.*_)?(id|ids|idx|index|no|nr|number|row|line|guid|uuid)|[qp]id\d?|unnamed:_0|")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _TRUTH = {"true": 1.0, "false": 0.0}
 _HEAD_BYTES = 1 << 16
 
@@ -246,7 +245,7 @@ def _read_sides(path: Path, sides: _Sides, *, encoding: str, on_error: str, quot
         if len(anchor) != 1 or not positives:
             reason = f"{sides.anchor!r} needs one text and {sides.positive!r} at least one"
             made.append(BadRow(file=str(path), line=line, kind="empty-text", reason=reason))
-        elif any(_SURROGATE.search(text) for text in (*anchor, *positives, *negatives)):
+        elif any(SURROGATE.search(text) for text in (*anchor, *positives, *negatives)):
             reason = "bytes that the encoding does not know"
             made.append(BadRow(file=str(path), line=line, kind="encoding", reason=reason))
         else:
@@ -268,10 +267,6 @@ def _texts(value: object) -> list[str]:
     """Return the texts of a cell, which in JSON and Parquet may be a list; what is empty or no text is none."""
     values = value if isinstance(value, list) else [value]
     return [one for one in values if isinstance(one, str) and one.strip()]
-
-
-def plain_name(name: str) -> str:
-    return re.sub(r"[\s\-]+", "_", name.strip().strip("\ufeff\"'").lower())
 
 
 def _column_names(path: Path, encoding: str, quoting: str) -> list[str]:
@@ -352,4 +347,7 @@ def scored_pairs(lowest: float = -math.inf, highest: float = math.inf) -> DataFo
         # the same question stands in many pairs, and one that was learnt from is no test
         marks=lambda example: tuple(text_key(one) for one in (example.text, example.text_pair) if one is not None),
         closed=False,
+        texts_alone=True,
+        units="groups of pairs without a text in common",
+        shared="one of their texts",
     )

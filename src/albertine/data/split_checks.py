@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from albertine.data.formats import DataFormat
 from albertine.data.splitting import TextGroup
 from albertine.errors import DataError
 from albertine.records import Example
 
-__all__ = ["enough_rows", "enough_texts", "pairs_alike"]
+__all__ = ["enough_rows", "enough_texts", "learns_from_texts_alone", "pairs_alike"]
 
 
-def pairs_alike(examples: Mapping[str, tuple[Example, ...]]) -> None:
-    """Refuse files of pairs beside files of single texts."""
+def learns_from_texts_alone(train: Sequence[Example], format: DataFormat) -> bool:
+    """Say whether the training file has single texts and nothing to measure by."""
+    return format.texts_alone and train[0].text_pair is None
+
+
+def pairs_alike(examples: Mapping[str, tuple[Example, ...]], format: DataFormat) -> None:
+    """Refuse files of pairs beside files of single texts, but for training texts that are learnt from alone."""
     paired = {name: rows[0].text_pair is not None for name, rows in examples.items()}
+    if learns_from_texts_alone(examples["train"], format):
+        single = next((name for name, value in reversed(paired.items()) if not value), "train")
+        if single != "train" or len(paired) == 1:
+            raise DataError(
+                "texts alone can be learnt from, but no model can be measured on them",
+                where=examples[single][0].file or None,
+                next_step="Give pairs of texts with a score, with --dev or with --dev and --test",
+            )
+        return
     if len(set(paired.values())) > 1:
         raise DataError(
             "one file has pairs of texts, another has single texts",
@@ -53,12 +68,22 @@ def enough_texts(examples: tuple[Example, ...], groups: Sequence[TextGroup], *, 
         )
 
 
-def enough_rows(examples: tuple[Example, ...], groups: Sequence[TextGroup], *, needed: int) -> None:
-    """Refuse files with too few distinct texts for the splits that are to be made."""
+def enough_rows(
+    examples: tuple[Example, ...], groups: Sequence[TextGroup], *, needed: int, units: str, parts: str | None = None
+) -> None:
+    """Refuse files whose rows cannot be divided, because too many belong together.
+
+    Args:
+        examples: the rows.
+        groups: what must stay together.
+        needed: how many splits are to be made.
+        units: what groups are, for the message.
+        parts: which splits; None for train and as many of dev and test.
+    """
     if len(groups) < needed:
-        parts = {1: "train", 2: "train and dev", 3: "train, dev and test"}[needed]
+        parts = parts or {1: "train", 2: "train and dev", 3: "train, dev and test"}[needed]
         raise DataError(
-            "there are too few different texts",
+            f"there are too few {units}",
             where=examples[0].file or None,
             received=len(groups),
             allowed=f"at least {needed}, for {parts}",

@@ -83,6 +83,8 @@ def connected(marks: Sequence[tuple[bytes, ...]]) -> list[bytes]:
 def divide(groups: Sequence[TextGroup], *, shares: Sequence[float], seed: int) -> list[list[TextGroup]]:
     """Divide distinct texts into parts, each label in the same proportion, and at least one text a label and part.
 
+    A group with more rows than a part is to have (texts that a long chain of pairs connects) goes into the last one.
+
     Args:
         groups: the distinct texts; each label needs at least one more than there are shares.
         shares: how much goes into each part; a last part takes what is left over.
@@ -93,16 +95,24 @@ def divide(groups: Sequence[TextGroup], *, shares: Sequence[float], seed: int) -
     """
     place: dict[bytes, int] = {}
     for members in _by_label(groups, purpose=b"divide", seed=seed).values():
+        fitting = _fitting(members, shares)
         start = 0
         for part, share in enumerate(shares):
             end = start + max(1, int(len(members) * share + 0.5))
-            place.update((group.key, part) for group in members[start:end])
+            place.update((group.key, part) for group in fitting[start:end])
             start = end
-        place.update((group.key, len(shares)) for group in members[start:])
+        place.update((group.key, len(shares)) for group in members if group.key not in place)
     parts: list[list[TextGroup]] = [[] for _ in range(len(shares) + 1)]
     for group in groups:
         parts[place[group.key]].append(group)
     return parts
+
+
+def _fitting(groups: Sequence[TextGroup], shares: Sequence[float]) -> Sequence[TextGroup]:
+    """Leave out groups that are larger than any part should be, if there are enough without them."""
+    most = max(shares, default=1.0) * sum(len(group.rows) for group in groups)
+    small = [group for group in groups if len(group.rows) <= max(1.0, most)]
+    return small if len(small) > sum(max(1, int(len(groups) * share + 0.5)) for share in shares) else groups
 
 
 def sample(groups: Sequence[TextGroup], size: int, *, smallest: int, seed: int) -> list[TextGroup]:

@@ -94,8 +94,8 @@ class TagReport:
     _plain_begins: int = 0
     """B- that is not there to divide two spans of one type."""
 
-    def add(self, tags: Sequence[Tag], line: int) -> None:
-        """Look at a sentence, the tag i of which stands on line `line + i`."""
+    def add(self, tags: Sequence[Tag], line: int, *, step: int = 1) -> None:
+        """Look at a sentence, the tag i of which stands on line `line + step * i`."""
         previous = OUTSIDE
         for place, tag in enumerate([*tags, OUTSIDE]):
             if tag is previous is OUTSIDE:
@@ -107,9 +107,9 @@ class TagReport:
             elif starts and tag.prefix in "IE":
                 change = previous.prefix in "BI"
                 kind = "change" if change else "inside" if tag.prefix == "I" else "end"
-                self._faults[kind].at(line + place)
+                self._faults[kind].at(line + step * place)
             if previous.prefix in "BI" and (starts or tag.prefix == "O"):
-                self._faults["unfinished"].at(line + place - 1)
+                self._faults["unfinished"].at(line + step * (place - 1))
             previous = tag
 
     @property

@@ -6,23 +6,36 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 from albertine.data.columns import Columns
 from albertine.data.compressed import Source, read_source
 from albertine.data.conll import Sentence, join_tokens, read_columns, written_by_character
 from albertine.data.encodings import decode
 from albertine.data.formats import DataFormat
+from albertine.data.marked_rows import (
+    Place,
+    RowError,
+    Tally,
+    check_text,
+    checked_spans,
+    found_key,
+    rows_made,
+    said_places,
+)
 from albertine.data.readers import BadRow, ReadResult, marks_inside, one_of, stop_at_bad_rows, summed_up
 from albertine.data.structured import JsonRow, json_names, read_json, read_json_lines
 from albertine.data.tag_schemes import TagReport, TagStyle, read_tag, tag_style
+from albertine.data.token_rows import TAG_KEYS, TOKEN_KEYS, holds_tokens, token_sentences
 from albertine.errors import DataError
 from albertine.evaluation.spans import OUTSIDE, Tag, chunks
-from albertine.records import Example, Span
+from albertine.records import Example
 
-__all__ = ["TAGGED_TEXTS", "read_tagged_texts"]
+__all__ = [
+    "TAGGED_TEXTS",
+    "read_tagged_texts",
+    "sentence_rows",
+]
 
 _logger = logging.getLogger("albertine")
 
@@ -30,35 +43,6 @@ _JSON = (".json", ".jsonl", ".ndjson")
 _JSON_START = re.compile(r'\s*(?:\{\s*"|\[\s*\{)')
 _TEXT_KEYS = ("text", "sentence", "content")
 _SPAN_KEYS = ("spans", "entities", "label", "labels")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-_RowT = TypeVar("_RowT")
-
-_Place = tuple[object, object, object, str | None]
-"""Start, end and label as they stand in the file, and the piece of text that they are said to be."""
-
-
-class _RowError(Exception):
-    """A row gives no example; the kind and the reason are those of `BadRow`."""
-
-    def __init__(self, kind: str, reason: str, line: int | None = None) -> None:
-        super().__init__(kind, reason)
-        self.kind, self.reason, self.line = kind, reason, line
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What is done to rows without leaving them out, how often and where first."""
-
-    counts: dict[str, tuple[int, int]]
-
-    def add(self, what: str, line: int) -> None:
-        count, first = self.counts.get(what, (0, line))
-        self.counts[what] = count + 1, first
-
-    def notes(self) -> Iterator[str]:
-        for what, (count, line) in self.counts.items():
-            yield f"{count:,} {what}; the first in line {line}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +68,8 @@ def read_tagged_texts(
 
     JSON (one object a line, an array, or objects one after another) has a `text` and its spans: a list under `spans`
     of {start, end, label} or [start, end, label], the end one past the last character; or CLUENER's `label`:
-    {type: {string: [[start, end]]}}, the end the last character. Anything else is read as CoNLL columns, see
+    {type: {string: [[start, end]]}}, the end the last character. Or it has `tokens` and `ner_tags` (or `tags`), a list
+    of strings each, which become a text and its spans as columns do. Anything else is read as CoNLL columns, see
     `albertine.data.conll`; tags are read by the rules of the CoNLL script in any scheme, see
     `albertine.data.tag_schemes`. The notes say the scheme and what was repaired.
 
@@ -145,36 +130,51 @@ def _taken_apart(source: Source, columns: Columns, encoding: str, *, go_on: bool
 
 def _from_columns(text: str, columns: Columns, where: str, *, labelled: bool) -> _Table:
     file = read_columns(text, columns=columns, where=where, labelled=labelled)
-    by_character = written_by_character(file.sentences)
-    written = {value for sentence in file.sentences for value in sentence.tags} if file.tagged else set()
+    rows, notes = sentence_rows(file.sentences, tagged=file.tagged, where=where)
+    return _Table(rows=rows, columns=file.columns, notes=lambda: [*file.notes, *notes()])
+
+
+def sentence_rows(
+    sentences: Sequence[Sentence], *, tagged: bool, where: str
+) -> tuple[Iterator[Example | BadRow], Callable[[], Iterator[str]]]:
+    """Make an example of every sentence, with its spans where it is tagged, or say why there is none.
+
+    Args:
+        sentences: of a file.
+        tagged: whether they have tags.
+        where: the file.
+
+    Returns:
+        One row a sentence, in their order; and what gives the notes, once all rows are read.
+    """
+    by_character = written_by_character(sentences)
+    written = {value for sentence in sentences for value in sentence.tags} if tagged else set()
     style = tag_style(written)
     known = {value: read_tag(value, style) for value in written}
-    report, tally = TagReport(written), _Tally({})
+    report, tally = TagReport(written), Tally({})
 
     def example(sentence: Sentence) -> Example:
         if sentence.problem is not None:
-            raise _RowError("fields", sentence.problem[1], sentence.problem[0])
+            raise RowError("fields", sentence.problem[1], sentence.problem[0])
         joined = join_tokens(sentence.tokens, by_character=by_character)
-        _check_text(joined.text)
+        check_text(joined.text)
         for place, token in enumerate(sentence.tokens):
             if not token:
-                tally.add("tokens are empty", sentence.line + place)
+                tally.add("tokens are empty", sentence.line_of(place))
         spans = None
-        if file.tagged:
+        if tagged:
             tags = _tags(sentence, known, style)
-            report.add(tags, sentence.line)
-            spans = _spans(joined.text, _places(tags, joined.starts, sentence), sentence.line, tally)
+            report.add(tags, sentence.line, step=sentence.step)
+            spans = checked_spans(joined.text, _places(tags, joined.starts, sentence), sentence.line, tally)
         return Example(text=joined.text, spans=spans, file=where, line=sentence.line)
 
     def notes() -> Iterator[str]:
-        yield from file.notes
         yield "tokens were put together to texts " + ("without blanks" if by_character else "with blanks")
-        if file.tagged:
+        if tagged:
             yield from report.notes()
         yield from tally.notes()
 
-    rows = _made(example, ((one.line, one) for one in file.sentences), where)
-    return _Table(rows=rows, columns=file.columns, notes=notes)
+    return rows_made(example, ((one.line, one) for one in sentences), where), notes
 
 
 def _tags(sentence: Sentence, known: Mapping[str, Tag | None], style: TagStyle) -> list[Tag]:
@@ -183,12 +183,12 @@ def _tags(sentence: Sentence, known: Mapping[str, Tag | None], style: TagStyle) 
         tag = known[value]
         if tag is None:
             forms = {"prefixed": "O, B-TYPE, I-TYPE, …", "letters": "O, B, I, …", "labels": "O or a type"}[style]
-            raise _RowError("tag", f"{value!r} is no tag, such as {forms}", sentence.line + place)
+            raise RowError("tag", f"{value!r} is no tag, such as {forms}", sentence.line_of(place))
         tags.append(tag)
     return tags
 
 
-def _places(tags: Sequence[Tag], starts: Sequence[int], sentence: Sentence) -> list[_Place]:
+def _places(tags: Sequence[Tag], starts: Sequence[int], sentence: Sentence) -> list[Place]:
     if all(tag is OUTSIDE for tag in tags):
         return []
     return [
@@ -205,26 +205,29 @@ def _from_json(rows: list[JsonRow], columns: Columns, where: str, *, labelled: b
     if not names:
         reason = next((row for _, row in rows if isinstance(row, str)), "the file has no rows")
         raise DataError(reason, where=f"{where}:{rows[0][0]}" if rows else where, next_step="Pass JSON objects")
-    text_key = _key(names, columns.text, _TEXT_KEYS, "the text", "--text-column", where)
+    tokens = next((name for name in (columns.text, *TOKEN_KEYS) if name in names and holds_tokens(rows, name)), None)
+    if tokens is not None and (tokens == columns.text or not _has_spans(names)):
+        return _from_tokens(rows, tokens, names, columns, where, labelled=labelled)
+    text_key = found_key(names, columns.text, _TEXT_KEYS, "the text", "--text-column", where)
     wanted = labelled or columns.label is not None
     span_key = None
     if wanted or any(name in names for name in _SPAN_KEYS):
-        span_key = _key(names, columns.label, _SPAN_KEYS, "the spans", "--label-column", where)
-    tally = _Tally({})
+        span_key = found_key(names, columns.label, _SPAN_KEYS, "the spans", "--label-column", where)
+    tally = Tally({})
 
     def example(row: JsonRow) -> Example:
         line, values = row
         if isinstance(values, str):
-            raise _RowError("json", values)
+            raise RowError("json", values)
         text, said = values.get(text_key), None if span_key is None else values.get(span_key)
         if not wanted and not _of_spans(said):
             said = None  # an answer to another question
         if text is not None and not isinstance(text, str):
-            raise _RowError("type", f"the text is a {type(text).__name__}, not a string")
-        _check_text(text or "")
+            raise RowError("type", f"the text is a {type(text).__name__}, not a string")
+        check_text(text or "")
         if said is None and labelled:
-            raise _RowError("no-label", "the spans are missing")
-        spans = None if said is None else _spans(text or "", _said_places(said), line, tally)
+            raise RowError("no-label", "the spans are missing")
+        spans = None if said is None else checked_spans(text or "", said_places(said), line, tally)
         identifier = values.get("id")
         return Example(
             text=text or "",
@@ -234,113 +237,29 @@ def _from_json(rows: list[JsonRow], columns: Columns, where: str, *, labelled: b
             line=line,
         )
 
-    made = _made(example, ((row[0], row) for row in rows), where)
+    made = rows_made(example, ((row[0], row) for row in rows), where)
     return _Table(rows=made, columns=Columns(text=text_key, label=span_key), notes=lambda: list(tally.notes()))
 
 
-def _key(names: Sequence[str], asked: str | None, usual: Sequence[str], what: str, option: str, where: str) -> str:
-    found = [name for name in ((asked,) if asked else usual) if name in names]
-    if not found:
-        raise DataError(
-            f"{what} cannot be found",
-            where=where,
-            received=f"the keys {', '.join(names)}",
-            allowed=asked or ", ".join(usual),
-            next_step=f"Name the key with {option}",
-        )
-    return found[0]
+def _has_spans(names: Sequence[str]) -> bool:
+    return any(name in names for name in _TEXT_KEYS) and any(name in names for name in _SPAN_KEYS)
+
+
+def _from_tokens(
+    rows: list[JsonRow], tokens: str, names: Sequence[str], columns: Columns, where: str, *, labelled: bool
+) -> _Table:
+    tags: str | None = next((name for name in TAG_KEYS if name in names), None)
+    if labelled or columns.label is not None:
+        tags = found_key(names, columns.label, TAG_KEYS, "the tags", "--label-column", where)
+    found, tagged = token_sentences(rows, tokens, tags, where=where, labelled=labelled)
+    made, notes = sentence_rows([one for one in found if isinstance(one, Sentence)], tagged=tagged, where=where)
+    in_order = (one if isinstance(one, BadRow) else next(made) for one in found)
+    return _Table(rows=in_order, columns=Columns(text=tokens, label=tags if tagged else None), notes=notes)
 
 
 def _of_spans(said: object) -> bool:
     """Say whether a value can be about spans; a label, a number or a list of labels is not."""
     return isinstance(said, Mapping) or (isinstance(said, list) and not any(isinstance(one, str) for one in said))
-
-
-def _said_places(said: object) -> list[_Place]:
-    """Read the spans of a row: a list of objects or of triples, or CLUENER's objects in objects."""
-    if isinstance(said, Mapping):
-        return _cluener_places(said)
-    if not isinstance(said, list):
-        raise _RowError("type", f"the spans are a {type(said).__name__}, not a list")
-    places: list[_Place] = []
-    for one in said:
-        if isinstance(one, Mapping):
-            piece = one.get("text")
-            places.append(
-                (one.get("start"), one.get("end"), one.get("label"), piece if isinstance(piece, str) else None)
-            )
-        elif isinstance(one, list) and len(one) == 3:
-            places.append((one[0], one[1], one[2], None))
-        else:
-            raise _RowError("type", f"a span is {{start, end, label}} or [start, end, label], not {one!r:.60}")
-    return places
-
-
-def _cluener_places(said: Mapping[str, object]) -> list[_Place]:
-    places: list[_Place] = []
-    for label, strings in said.items():
-        if not isinstance(strings, Mapping):
-            raise _RowError("type", f"under {label!r} an object {{string: [[start, end]]}} is needed")
-        for piece, ranges in strings.items():
-            if not isinstance(ranges, list):
-                raise _RowError("type", f"under {piece!r} a list [[start, end]] is needed")
-            for one in ranges:
-                if not isinstance(one, list) or len(one) != 2 or not isinstance(one[1], int):
-                    raise _RowError("type", f"under {piece!r} stands {one!r:.60} where [start, end] is needed")
-                places.append((one[0], one[1] + 1, label, piece))
-    return places
-
-
-# --- both
-
-
-def _made(
-    make: Callable[[_RowT], Example], rows: Iterable[tuple[int, _RowT]], where: str
-) -> Iterator[Example | BadRow]:
-    """Make an example of every row, or say why there is none; rows come with the lines they start on."""
-    for line, row in rows:
-        try:
-            yield make(row)
-        except _RowError as error:
-            yield BadRow(file=where, line=error.line or line, kind=error.kind, reason=error.reason)
-
-
-def _check_text(text: str) -> None:
-    if not text.strip():
-        raise _RowError("empty-text", "the text is empty")
-    if _SURROGATE.search(text):
-        raise _RowError("encoding", "bytes that the encoding does not know")
-
-
-def _spans(text: str, places: Sequence[_Place], line: int, tally: _Tally) -> tuple[Span, ...]:
-    """Make spans, in the order of the text; blanks at their ends are left out.
-
-    Raises:
-        _RowError: a span is none, lies outside of the text, is empty, or overlaps another.
-    """
-    spans: list[Span] = []
-    for start, end, label, piece in places:
-        if type(start) is not int or type(end) is not int or not isinstance(label, str) or not label.strip():
-            raise _RowError("type", f"a span needs two whole numbers and a label, not {start!r}, {end!r}, {label!r}")
-        if not 0 <= start <= end <= len(text):
-            raise _RowError("spans", f"a span from {start} to {end} in a text of {len(text)} characters")
-        found = text[start:end]
-        if piece is not None and found != piece:
-            other = "; the end may be meant as the last character" if text[start : end + 1] == piece else ""
-            raise _RowError("spans", f"at {start} to {end} stands {found!r:.60}, not {piece!r:.60}{other}")
-        if not found.strip():
-            raise _RowError("spans", f"the span from {start} to {end} is empty")
-        if found != found.strip():
-            tally.add("spans began or ended with a blank, which is left out", line)
-            start += len(found) - len(found.lstrip())
-            found = found.strip()
-        spans.append(Span(start=start, end=start + len(found), label=label.strip(), text=found))
-    spans.sort(key=lambda span: (span.start, span.end))
-    for before, behind in pairwise(spans):
-        if behind.start < before.end:
-            both = (f"{span.text!r:.60} at {span.start}" for span in (before, behind))
-            raise _RowError("spans", f"two spans overlap: {', '.join(both)}")
-    return tuple(spans)
 
 
 def _answer(example: Example) -> str:
@@ -352,5 +271,6 @@ TAGGED_TEXTS = DataFormat(
     answered=lambda example: example.spans is not None,
     answer=_answer,
     labels=lambda example: tuple(sorted({span.label for span in example.spans or ()})),
+    contradiction="have other spans in another row",
 )
 """Texts with labelled spans that do not overlap."""

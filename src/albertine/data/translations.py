@@ -16,10 +16,9 @@ from pathlib import Path
 from albertine.data.columns import Columns, plain_name
 from albertine.data.compressed import Source, read_source
 from albertine.data.delimited import read_sheet
-from albertine.data.encodings import decode
+from albertine.data.encodings import SURROGATE, decode
 from albertine.data.formats import DataFormat
 from albertine.data.readers import (
-    _SURROGATE,
     BadRow,
     ReadResult,
     one_of,
@@ -292,7 +291,7 @@ def _problems(sources: _Lines, targets: _Lines | None, number: int, *, labelled:
         line, file = side.lines[number - 1], str(side.path)
         if needed and not line.strip():
             yield BadRow(file=file, line=number, kind="empty-text", reason=f"the {name} is empty")
-        elif _SURROGATE.search(line):
+        elif SURROGATE.search(line):
             yield BadRow(file=file, line=number, kind="encoding", reason="bytes that the encoding does not know")
 
 
@@ -356,5 +355,7 @@ TRANSLATIONS = DataFormat(
     # several translations of one source do not contradict each other
     answer=lambda example: "",
     labels=lambda example: (),
+    units="distinct sources",
+    shared="their source",
 )
 """Sources with their targets; rows of one source never fall on two sides of a split."""

@@ -33,12 +33,13 @@ from albertine.inference.folder import (
     read_config,
     restored_module,
 )
+from albertine.inference.inputs import Input, examples_of
 from albertine.inference.precision import Precision, choose_precision, with_reduced_weights
 from albertine.models.bag_of_words import BagOfWords
 from albertine.models.body import AnyConfig, body_parameters
 from albertine.models.config import EncoderConfig, ParameterCount
 from albertine.models.ngrams import BagOfWordsConfig
-from albertine.records import Example, Prediction
+from albertine.records import DocumentAnswer, Example, Prediction
 from albertine.tasks.config import TaskConfig
 from albertine.tasks.task import AnyTask, FloatArray, Task
 from albertine.tokenization.pair import load_any_tokenizer
@@ -50,9 +51,6 @@ _LOG = logging.getLogger("albertine")
 
 _CARD_LIMIT = 1 << 20
 """Bytes of a model card at most; ours have a few thousand."""
-
-Input = str | tuple[str, str]
-"""A text, or a pair of texts."""
 
 
 class Predictor(Protocol):
@@ -152,14 +150,14 @@ class Model:
         """Answer texts, or pairs of texts, in their order.
 
         Args:
-            texts: any number of texts, of any length; what is longer than `task_config.max_length` tokens is cut to
-                its beginning, and a warning says how many were.
+            texts: any number of texts, of any length; what is longer than `task_config.max_length` tokens is read in
+                windows, or where the task reads beginnings alone it is cut, and a warning says how many were.
 
         Raises:
             UserError: a single text instead of a list, something that is not a text, a pair for a model of single
                 texts or the other way round.
         """
-        return self.predict_examples(_examples(texts))
+        return self.predict_examples(examples_of(texts))
 
     def predict_examples(self, examples: Sequence[Example]) -> list[Prediction]:
         """Answer examples as they were read from a file, in their order; their labels are not looked at."""
@@ -178,11 +176,53 @@ class Model:
         Raises:
             UserError: as `predict`, or a task in which a text has no one label.
         """
+        return self._probabilities(examples_of(texts))
+
+    def confidences(self, examples: Sequence[Example]) -> FloatArray:
+        """Return the calibrated probability of the best label of every example, [N].
+
+        Raises:
+            UserError: a task in which a text has no one label.
+        """
+        best: FloatArray = self._probabilities(examples).max(axis=1)
+        return best
+
+    def _probabilities(self, examples: Sequence[Example]) -> FloatArray:
         if self.task.probabilities is None:
             raise UserError(
                 "this task gives a text no label", received=self.task.name, next_step="Use predict, which says it all"
             )
-        return self.task.probabilities(self.answer_examples(_examples(texts)), self.task_config)
+        found: FloatArray = self.task.probabilities(self.answer_examples(examples), self.task_config)
+        return found
+
+    def answer(self, question: str, documents: Sequence[str], *, top: int = 5) -> list[DocumentAnswer]:
+        """Answer a question from several documents, each of any length.
+
+        Args:
+            question: one question.
+            documents: at least one text.
+            top: how many answers to give at most.
+
+        Returns:
+            The best answers over all documents, the best one first; several may stand in one document. None where no
+            document has one, by the thresholds that the model was given for a single document.
+
+        Raises:
+            UserError: no documents, a single text instead of a list, something that is not a text, or another task.
+            ConfigError: `top` is below 1.
+        """
+        if self.task.over_documents is None:
+            raise UserError("this task answers no questions", received=self.task.name, next_step="Use predict")
+        if top < 1:
+            raise ConfigError("value out of range", where="top", received=top, allowed="1 or more")
+        if isinstance(documents, str) or not documents:
+            raise UserError(
+                "a list of documents is expected",
+                received="one text" if documents else "nothing to answer from",
+                next_step="Give the texts that may hold the answer: answer(question, [text])",
+            )
+        examples = examples_of([(question, text) for text in documents])
+        return self.task.over_documents(self.answer_examples(examples), examples, self.task_config, top)
 
     def save(self, folder: str | Path) -> None:
         """Write the model folder; what stood there stays as it was if that fails.
@@ -343,24 +383,3 @@ def _card(contents: FolderContents) -> str:
     except UnicodeDecodeError as error:
         _LOG.warning("the model card is left out: %s: this is not UTF-8 (%s)", path, error)
     return ""
-
-
-def _examples(texts: Sequence[Input]) -> list[Example]:
-    if isinstance(texts, str):
-        raise UserError(
-            "a list of texts is expected", received="one text", next_step="Put it into a list: predict([text])"
-        )
-    examples = []
-    for place, text in enumerate(texts):
-        if isinstance(text, str):
-            examples.append(Example(text=text))
-        elif isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
-            examples.append(Example(text=text[0], text_pair=text[1]))
-        else:
-            raise UserError(
-                "this is not a text",
-                where=f"item {place}",
-                received=f"{type(text).__name__} {text!r}"[:120],
-                allowed="a text, or a tuple of two texts",
-            )
-    return examples

@@ -18,11 +18,11 @@ from albertine.models.config import EncoderConfig
 from albertine.models.layers import Dropout, drop
 from albertine.models.outputs import PassOutput
 
-__all__ = ["AttentionBlock", "Layout", "RowGroup", "attend", "packed_layout", "padded_layout"]
+__all__ = ["HIDDEN_KEY", "AttentionBlock", "Layout", "RowGroup", "attend", "packed_layout", "padded_layout"]
 
-# Added to the scores of keys that must not be seen. As in Google's code it is finite, so that a row of padding only
-# gives numbers instead of NaN, and it fits every floating-point type.
-_HIDDEN_KEY = -10_000.0
+HIDDEN_KEY = -10_000.0
+"""Added to the scores of keys that must not be seen. As in Google's code it is finite, so that a row of padding only
+gives numbers instead of NaN, and it fits every floating-point type."""
 
 # Texts packed together are laid out in one rectangle as long as every text fills at least this share of its row.
 _LEAST_FILL = 0.85
@@ -85,7 +85,7 @@ def padded_layout(rows: int, length: int, attention_mask: Tensor | None, device:
                 received=f"shape {tuple(attention_mask.shape)}",
                 allowed=f"shape ({rows}, {length})",
             )
-        mask = ((1.0 - attention_mask.to(torch.float32)) * _HIDDEN_KEY)[:, None, None, :]
+        mask = ((1.0 - attention_mask.to(torch.float32)) * HIDDEN_KEY)[:, None, None, :]
     return Layout(
         positions=torch.arange(length, device=device),
         starts=None,
@@ -132,7 +132,7 @@ def packed_layout(sequence_starts: Tensor, tokens: int, device: torch.device) ->
         mask = None
         if lengths[texts[-1]] < longest:
             beyond = torch.arange(longest) >= length_of_text[texts].unsqueeze(1)
-            mask = (beyond * _HIDDEN_KEY)[:, None, None, :].to(device)
+            mask = (beyond * HIDDEN_KEY)[:, None, None, :].to(device)
         groups.append(RowGroup(rows=len(texts), length=longest, mask=mask))
         offset += len(texts) * longest
     slots = (first_slot[text_of_token] + positions).to(device)

@@ -194,6 +194,12 @@ class EncoderConfig:
         """Return every field as a plain value, the inverse of `from_dict`."""
         return dataclasses.asdict(self)
 
+    def with_dropout(self, chance: float | None) -> EncoderConfig:
+        """Return the configuration with another dropout in all layers; None leaves its own."""
+        if chance is None:
+            return self
+        return dataclasses.replace(self, hidden_dropout_prob=chance, attention_probs_dropout_prob=chance)
+
     @property
     def num_passes(self) -> int:
         """Block applications of a full forward: layers times inner blocks."""

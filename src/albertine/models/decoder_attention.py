@@ -14,12 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from albertine.models import training_blocks as blocks
-from albertine.models.attention import _HIDDEN_KEY, Layout, attend
+from albertine.models.attention import HIDDEN_KEY, Layout, attend
 from albertine.models.config import EncoderConfig
 from albertine.models.dropout import drop_in_place, keep_mask, keep_scale
 from albertine.models.layers import Dropout
 from albertine.models.rectangles import Rectangles, all_tokens
+from albertine.models.training_blocks import (
+    BlockChoices,
+    add_and_norm,
+    add_and_norm_gradients,
+    divided,
+    joined,
+    linear_gradients,
+    mix_gradients,
+    product_dtype,
+    usable,
+)
 
 __all__ = ["DecoderAttention", "View", "across", "backwards"]
 
@@ -48,7 +58,7 @@ def backwards(layout: Layout, heads: int) -> View:
     tokens = all_tokens(layout, heads)
     device = layout.positions.device
     masks = [
-        torch.full((length, length), _HIDDEN_KEY, device=device).triu_(1)[None, None] if length > 1 else None
+        torch.full((length, length), HIDDEN_KEY, device=device).triu_(1)[None, None] if length > 1 else None
         for _, length in tokens.shapes
     ]
     return View(asking=tokens, seen=tokens, masks=tuple(masks))
@@ -81,7 +91,7 @@ def across(target: Layout, source: Layout, heads: int) -> View:
         longest = int(lengths[texts].max())
         row_starts[texts] = offset + torch.arange(rows) * longest
         beyond = torch.arange(longest) >= lengths[texts].unsqueeze(1)
-        masks.append((beyond * _HIDDEN_KEY)[:, None, None, :].to(device) if bool(beyond.any()) else None)
+        masks.append((beyond * HIDDEN_KEY)[:, None, None, :].to(device) if bool(beyond.any()) else None)
         shapes.append((rows, longest))
         begin, offset = begin + rows * length, offset + rows * longest
     text_of_token = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
@@ -115,7 +125,7 @@ class DecoderAttention(nn.Module):
             view: who looks at whom.
             memory: [B, K, H] or [M, H], the source's states; None to look at the target's own.
         """
-        if blocks.usable(self, hidden):
+        if usable(self, hidden):
             return _in_training(self, hidden, view, memory)
         entering = self.layer_norm(hidden) if self.pre_norm else hidden
         looked_at = entering if memory is None else memory
@@ -145,9 +155,9 @@ class DecoderAttention(nn.Module):
 
 
 def _in_training(block: DecoderAttention, hidden: Tensor, view: View, memory: Tensor | None) -> Tensor:
-    dtype = blocks._dtype()
+    dtype = product_dtype()
     assert dtype is not None, "the block was found usable"
-    choices = blocks._Choices(
+    choices = BlockChoices(
         dtype=dtype,
         epsilon=block.layer_norm.eps,
         dropout=block.dropout.chance if block.training else 0.0,
@@ -166,7 +176,7 @@ def _in_training(block: DecoderAttention, hidden: Tensor, view: View, memory: Te
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, memory: Tensor | None, view: View, choices: blocks._Choices, *weights: Tensor
+        ctx: Any, hidden: Tensor, memory: Tensor | None, view: View, choices: BlockChoices, *weights: Tensor
     ) -> Tensor:
         query, query_bias, key, key_bias, value, value_bias, out, out_bias, norm, norm_bias = weights
         dtype = choices.dtype
@@ -174,14 +184,14 @@ class _Attention(torch.autograd.Function):
         rectangles: list[tuple[Tensor, ...]]
         if memory is None:
             looked_at = entered
-            bias = blocks._joined(dtype, query_bias, key_bias, value_bias)
-            projected = torch.addmm(bias, entered, blocks._joined(dtype, query, key, value).t())
+            bias = joined(dtype, query_bias, key_bias, value_bias)
+            projected = torch.addmm(bias, entered, joined(dtype, query, key, value).t())
             rectangles = list(view.seen.spread(projected, 3))
         else:
             looked_at = memory.to(dtype)
             asked = torch.addmm(query_bias.to(dtype), entered, query.to(dtype).t())
-            bias = blocks._joined(dtype, key_bias, value_bias)
-            offered = torch.addmm(bias, looked_at, blocks._joined(dtype, key, value).t())
+            bias = joined(dtype, key_bias, value_bias)
+            offered = torch.addmm(bias, looked_at, joined(dtype, key, value).t())
             rectangles = [
                 (*one, *two)
                 for one, two in zip(view.asking.spread(asked, 1), view.seen.spread(offered, 2), strict=True)
@@ -194,7 +204,7 @@ class _Attention(torch.autograd.Function):
             contexts.append((mixed,))
         context = view.asking.gather(contexts)
         output = torch.addmm(out_bias.to(dtype), context, out.to(dtype).t())
-        normed, closing = blocks._close(hidden, output, norm, norm_bias, choices)
+        normed, closing = add_and_norm(hidden, output, norm, norm_bias, choices)
         ctx.choices, ctx.view, ctx.own = choices, view, memory is None
         ctx.save_for_backward(query, key, value, out, norm, norm_bias, entered, looked_at, context, *closing, *mixing)
         return normed
@@ -204,33 +214,35 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         query, key, value, out, norm, norm_bias, entered, looked_at, context, *others = ctx.saved_tensors
         closing, mixing = others[:4], others[4:]
-        choices: blocks._Choices = ctx.choices
+        choices: BlockChoices = ctx.choices
         view: View = ctx.view
         dtype = choices.dtype
         for_hidden, for_memory, _, _, *wanted = ctx.needs_input_grad
-        through, output, norm_grad, norm_bias_grad = blocks._open(grad, closing, norm, norm_bias, wanted[8:10], choices)
-        out_grads = blocks._linear_gradients(output, context, *wanted[6:8])
+        through, output, norm_grad, norm_bias_grad = add_and_norm_gradients(
+            grad, closing, norm, norm_bias, wanted[8:10], choices
+        )
+        out_grads = linear_gradients(output, context, *wanted[6:8])
         parts = [
-            blocks._unmix(change, *mixing[5 * number : 5 * number + 5], choices=choices)
+            mix_gradients(change, *mixing[5 * number : 5 * number + 5], choices=choices)
             for number, (change,) in enumerate(view.asking.spread(torch.mm(output, out.to(dtype)), 1))
         ]
         into_memory = None
         if ctx.own:
             projected = view.seen.gather(parts)
-            weight, bias = blocks._linear_gradients(projected, entered, any(wanted[0:6:2]), any(wanted[1:6:2]))
-            weights, biases = blocks._cut(weight, 3), blocks._cut(bias, 3)
+            weight, bias = linear_gradients(projected, entered, any(wanted[0:6:2]), any(wanted[1:6:2]))
+            weights, biases = divided(weight, 3), divided(bias, 3)
             if for_hidden:
-                through.add_(torch.mm(projected, blocks._joined(dtype, query, key, value)))
+                through.add_(torch.mm(projected, joined(dtype, query, key, value)))
         else:
             asked = view.asking.gather([one[:1] for one in parts])
             offered = view.seen.gather([one[1:] for one in parts])
-            first, first_bias = blocks._linear_gradients(asked, entered, *wanted[0:2])
-            weight, bias = blocks._linear_gradients(offered, looked_at, any(wanted[2:6:2]), any(wanted[3:6:2]))
-            weights, biases = [first, *blocks._cut(weight, 2)], [first_bias, *blocks._cut(bias, 2)]
+            first, first_bias = linear_gradients(asked, entered, *wanted[0:2])
+            weight, bias = linear_gradients(offered, looked_at, any(wanted[2:6:2]), any(wanted[3:6:2]))
+            weights, biases = [first, *divided(weight, 2)], [first_bias, *divided(bias, 2)]
             if for_hidden:
                 through.add_(torch.mm(asked, query.to(dtype)))
             if for_memory:
-                into_memory = torch.mm(offered, blocks._joined(dtype, key, value)).float()
+                into_memory = torch.mm(offered, joined(dtype, key, value)).float()
         pairs = zip(weights, biases, strict=True)
         projections = [one if want else None for one, want in zip(itertools.chain(*pairs), wanted[:6], strict=True)]
         into_hidden = through if for_hidden else None
@@ -241,7 +253,7 @@ _attention: Callable[..., Tensor] = _Attention.apply
 
 
 def _mix(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, choices: blocks._Choices
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, choices: BlockChoices
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Return the weights before dropout, [R * A, L, K], what dropout keeps of them, and the mixed values."""
     if mask is None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from albertine.models.attention import _HIDDEN_KEY
+from albertine.models.attention import HIDDEN_KEY
 from albertine.models.decoder import Decoder
 from albertine.models.decoder_attention import DecoderAttention
 from albertine.models.layers import FeedForwardBlock, activate
@@ -93,8 +93,8 @@ class Decoding:
         )
         self._mask: Tensor | None = None
         if alternatives > 1:
-            self._mask = torch.full((self.texts, alternatives, longest, alternatives), _HIDDEN_KEY, device=device)
-            alone = torch.full((alternatives, alternatives), _HIDDEN_KEY, device=device)
+            self._mask = torch.full((self.texts, alternatives, longest, alternatives), HIDDEN_KEY, device=device)
+            alone = torch.full((alternatives, alternatives), HIDDEN_KEY, device=device)
             self._alone = alone.fill_diagonal_(0.0)
         self._words = None if decoder.output is None else _product(self.dtype, decoder.output)
         self._table = decoder.table.to(self.dtype)
@@ -177,7 +177,7 @@ class Decoding:
         rows = Rectangles([(len(lengths), longest)], slots.to(device), self.heads)
         mask = None
         if min(lengths) < longest:
-            beyond = (torch.arange(longest) >= counts[:, None]).to(device, self.dtype) * _HIDDEN_KEY
+            beyond = (torch.arange(longest) >= counts[:, None]).to(device, self.dtype) * HIDDEN_KEY
             mask = beyond.repeat_interleave(self.heads, 0)[:, None]
         states = self.decoder.source_states(memory)
         with torch.autocast(device.type, enabled=False):

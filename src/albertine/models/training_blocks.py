@@ -28,7 +28,20 @@ if TYPE_CHECKING:  # the modules of these files call this one
     from albertine.models.attention import AttentionBlock, Layout
     from albertine.models.layers import FeedForwardBlock
 
-__all__ = ["attention_block", "feed_forward_block", "plain_blocks", "usable"]
+__all__ = [
+    "BlockChoices",
+    "add_and_norm",
+    "add_and_norm_gradients",
+    "attention_block",
+    "divided",
+    "feed_forward_block",
+    "joined",
+    "linear_gradients",
+    "mix_gradients",
+    "plain_blocks",
+    "product_dtype",
+    "usable",
+]
 
 aten = torch.ops.aten
 _any_global_hook: Callable[[], bool] = module_hooks._has_any_global_hook
@@ -57,7 +70,7 @@ def usable(block: nn.Module, hidden: Tensor) -> bool:
         and hidden.dtype in (torch.float32, torch.bfloat16)
         and not _plain.get()
         and not block.pre_norm
-        and _dtype() is not None
+        and product_dtype() is not None
         and not torch.compiler.is_compiling()
         and not torch._C._functorch.peek_interpreter_stack()
         and not _any_global_hook()
@@ -75,15 +88,15 @@ def _is_plain(part: nn.Module) -> bool:
     return type(part) is Dropout
 
 
-def _dtype() -> torch.dtype | None:
-    """Return the type of the products; None for one that is not provided for."""
+def product_dtype() -> torch.dtype | None:
+    """Return the type of the products here, under `torch.autocast` or without it; None for one not provided for."""
     if not torch.is_autocast_enabled("cpu"):
         return torch.float32
     return torch.bfloat16 if torch.get_autocast_dtype("cpu") == torch.bfloat16 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Choices:
+class BlockChoices:
     """What a function needs to know besides tensors."""
 
     dtype: torch.dtype
@@ -98,9 +111,9 @@ class _Choices:
 
 def attention_block(block: AttentionBlock, hidden: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
     """Return what `AttentionBlock.forward` does, [B, T, H] or [S, H], or [M, H] of the chosen rows."""
-    dtype = _dtype()
+    dtype = product_dtype()
     assert dtype is not None
-    choices = _Choices(
+    choices = BlockChoices(
         dtype=dtype,
         epsilon=block.layer_norm.eps,
         dropout=block.dropout.chance if block.training else 0.0,
@@ -117,9 +130,9 @@ def attention_block(block: AttentionBlock, hidden: Tensor, layout: Layout, rows:
 
 def feed_forward_block(block: FeedForwardBlock, hidden: Tensor) -> Tensor:
     """Return what `FeedForwardBlock.forward` does, of the shape of `hidden`."""
-    dtype = _dtype()
+    dtype = product_dtype()
     assert dtype is not None
-    choices = _Choices(
+    choices = BlockChoices(
         dtype=dtype,
         epsilon=block.layer_norm.eps,
         dropout=block.dropout.chance if block.training else 0.0,
@@ -135,10 +148,10 @@ def feed_forward_block(block: FeedForwardBlock, hidden: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------------- residual, dropout and norm
 
 
-def _close(
-    residual: Tensor, output: Tensor, weight: Tensor, bias: Tensor, choices: _Choices
+def add_and_norm(
+    residual: Tensor, output: Tensor, weight: Tensor, bias: Tensor, choices: BlockChoices
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-    """Drop, add and norm; `output` is overwritten. Returns the result and what `_open` needs."""
+    """Drop, add and norm; `output` is overwritten. Returns the result and what `add_and_norm_gradients` needs."""
     scale, kept = 1.0, None
     if choices.dropout:
         kept = keep_mask(output.shape, choices.dropout)
@@ -149,8 +162,13 @@ def _close(
     return normed, (summed, mean, deviation, kept)
 
 
-def _open(
-    grad: Tensor, saved: Sequence[Tensor | None], weight: Tensor, bias: Tensor, wanted: list[bool], choices: _Choices
+def add_and_norm_gradients(
+    grad: Tensor,
+    saved: Sequence[Tensor | None],
+    weight: Tensor,
+    bias: Tensor,
+    wanted: list[bool],
+    choices: BlockChoices,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Return the gradients of the residual (fp32), of the output, of the norm's weight and of its bias."""
     summed, mean, deviation, kept = saved
@@ -166,7 +184,8 @@ def _open(
     return into_sum, output, into_weight, into_bias
 
 
-def _linear_gradients(grad: Tensor, entered: Tensor, weight: bool, bias: bool) -> tuple[Tensor | None, Tensor | None]:
+def linear_gradients(grad: Tensor, entered: Tensor, weight: bool, bias: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of a linear layer's weight and bias, fp32, those that are wanted."""
     return (
         torch.mm(grad.t(), entered).float() if weight else None,
         grad.sum(dim=0).float() if bias else None,
@@ -178,14 +197,14 @@ def _linear_gradients(grad: Tensor, entered: Tensor, weight: bool, bias: bool) -
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, choices: _Choices, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, choices: BlockChoices, *weights: Tensor) -> Tensor:
         into, into_bias, out, out_bias, norm, norm_bias = weights
         dtype = choices.dtype
         entered = hidden.to(dtype)
         inner = torch.addmm(into_bias.to(dtype), entered, into.to(dtype).t())
         active = torch.relu(inner) if choices.approximate is None else aten.gelu(inner, approximate=choices.approximate)
         output = torch.addmm(out_bias.to(dtype), active, out.to(dtype).t())
-        normed, closing = _close(hidden, output, norm, norm_bias, choices)
+        normed, closing = add_and_norm(hidden, output, norm, norm_bias, choices)
         ctx.choices = choices
         ctx.save_for_backward(into, out, norm, norm_bias, entered, inner, active, *closing)
         return normed
@@ -194,16 +213,18 @@ class _FeedForward(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         into, out, norm, norm_bias, entered, inner, active, *closing = ctx.saved_tensors
-        choices: _Choices = ctx.choices
+        choices: BlockChoices = ctx.choices
         for_hidden, _, *wanted = ctx.needs_input_grad
-        through, output, norm_grad, norm_bias_grad = _open(grad, closing, norm, norm_bias, wanted[4:6], choices)
-        out_grads = _linear_gradients(output, active, *wanted[2:4])
+        through, output, norm_grad, norm_bias_grad = add_and_norm_gradients(
+            grad, closing, norm, norm_bias, wanted[4:6], choices
+        )
+        out_grads = linear_gradients(output, active, *wanted[2:4])
         change = torch.mm(output, out.to(choices.dtype))
         if choices.approximate is None:
             aten.threshold_backward.grad_input(change, inner, 0, grad_input=change)
         else:
             aten.gelu_backward.grad_input(change, inner, approximate=choices.approximate, grad_input=change)
-        into_grads = _linear_gradients(change, entered, *wanted[0:2])
+        into_grads = linear_gradients(change, entered, *wanted[0:2])
         if for_hidden:
             through.add_(torch.mm(change, into.to(choices.dtype)))
         return (through if for_hidden else None, None, *into_grads, *out_grads, norm_grad, norm_bias_grad)
@@ -214,7 +235,7 @@ class _FeedForward(torch.autograd.Function):
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, rows: Tensor | None, choices: _Choices, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, rows: Tensor | None, choices: BlockChoices, *weights: Tensor) -> Tensor:
         query, query_bias, key, key_bias, value, value_bias, out, out_bias, norm, norm_bias = weights
         layout, dtype = choices.layout, choices.dtype
         assert layout is not None
@@ -222,15 +243,15 @@ class _Attention(torch.autograd.Function):
         keyed = asked = all_tokens(layout, choices.heads)
         asking, residual = entered, hidden
         if rows is None:
-            bias = _joined(dtype, query_bias, key_bias, value_bias)
-            projected = torch.addmm(bias, entered, _joined(dtype, query, key, value).t())
+            bias = joined(dtype, query_bias, key_bias, value_bias)
+            projected = torch.addmm(bias, entered, joined(dtype, query, key, value).t())
             rectangles: list[tuple[Tensor, ...]] = list(keyed.spread(projected, 3))
         else:
             # Keys and values of all tokens, queries of the chosen ones alone.
             asked = chosen_tokens(layout, choices.heads, rows)
             asking, residual = entered.index_select(0, rows), hidden.index_select(0, rows)
             asked_for = torch.addmm(query_bias.to(dtype), asking, query.to(dtype).t())
-            projected = torch.addmm(_joined(dtype, key_bias, value_bias), entered, _joined(dtype, key, value).t())
+            projected = torch.addmm(joined(dtype, key_bias, value_bias), entered, joined(dtype, key, value).t())
             rectangles = [
                 (*one, *two) for one, two in zip(asked.spread(asked_for, 1), keyed.spread(projected, 2), strict=True)
             ]
@@ -242,7 +263,7 @@ class _Attention(torch.autograd.Function):
             contexts.append((mixed,))
         context = asked.gather(contexts)
         output = torch.addmm(out_bias.to(dtype), context, out.to(dtype).t())
-        normed, closing = _close(residual, output, norm, norm_bias, choices)
+        normed, closing = add_and_norm(residual, output, norm, norm_bias, choices)
         ctx.choices, ctx.asked, ctx.keyed = choices, asked, keyed
         ctx.save_for_backward(
             query, key, value, out, norm, norm_bias, rows, entered, asking, context, *closing, *mixing
@@ -254,32 +275,34 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         query, key, value, out, norm, norm_bias, rows, entered, asking, context, *others = ctx.saved_tensors
         closing, mixing = others[:4], others[4:]
-        choices: _Choices = ctx.choices
+        choices: BlockChoices = ctx.choices
         asked: Rectangles = ctx.asked
         keyed: Rectangles = ctx.keyed
         dtype = choices.dtype
         for_hidden, _, _, *wanted = ctx.needs_input_grad
-        through, output, norm_grad, norm_bias_grad = _open(grad, closing, norm, norm_bias, wanted[8:10], choices)
-        out_grads = _linear_gradients(output, context, *wanted[6:8])
+        through, output, norm_grad, norm_bias_grad = add_and_norm_gradients(
+            grad, closing, norm, norm_bias, wanted[8:10], choices
+        )
+        out_grads = linear_gradients(output, context, *wanted[6:8])
         parts = [
-            _unmix(change, *mixing[5 * number : 5 * number + 5], choices=choices)
+            mix_gradients(change, *mixing[5 * number : 5 * number + 5], choices=choices)
             for number, (change,) in enumerate(asked.spread(torch.mm(output, out.to(dtype)), 1))
         ]
         if rows is None:
             projected = keyed.gather(parts)
-            weight, bias = _linear_gradients(projected, entered, any(wanted[0:6:2]), any(wanted[1:6:2]))
-            weights, biases = _cut(weight, 3), _cut(bias, 3)
+            weight, bias = linear_gradients(projected, entered, any(wanted[0:6:2]), any(wanted[1:6:2]))
+            weights, biases = divided(weight, 3), divided(bias, 3)
             if for_hidden:
-                through.add_(torch.mm(projected, _joined(dtype, query, key, value)))
+                through.add_(torch.mm(projected, joined(dtype, query, key, value)))
         else:
             queries = asked.gather([one[:1] for one in parts])
             projected = keyed.gather([one[1:] for one in parts])
-            first, first_bias = _linear_gradients(queries, asking, *wanted[0:2])
-            weight, bias = _linear_gradients(projected, entered, any(wanted[2:6:2]), any(wanted[3:6:2]))
-            weights, biases = [first, *_cut(weight, 2)], [first_bias, *_cut(bias, 2)]
+            first, first_bias = linear_gradients(queries, asking, *wanted[0:2])
+            weight, bias = linear_gradients(projected, entered, any(wanted[2:6:2]), any(wanted[3:6:2]))
+            weights, biases = [first, *divided(weight, 2)], [first_bias, *divided(bias, 2)]
             if for_hidden:
                 through.add_(torch.mm(queries, query.to(dtype)))
-                everywhere = torch.mm(projected, _joined(dtype, key, value)).float()
+                everywhere = torch.mm(projected, joined(dtype, key, value)).float()
                 # a token may have been chosen twice
                 through = everywhere.index_add_(0, rows, through)
         pairs = zip(weights, biases, strict=True)
@@ -291,22 +314,22 @@ _feed_forward: Callable[..., Tensor] = _FeedForward.apply
 _attention: Callable[..., Tensor] = _Attention.apply
 
 
-def _joined(dtype: torch.dtype, *parts: Tensor) -> Tensor:
+def joined(dtype: torch.dtype, *parts: Tensor) -> Tensor:
     """Return the parts one under another in `dtype`."""
     height = len(parts[0])
-    joined = parts[0].new_empty((len(parts) * height, *parts[0].shape[1:]), dtype=dtype)
+    whole = parts[0].new_empty((len(parts) * height, *parts[0].shape[1:]), dtype=dtype)
     for number, part in enumerate(parts):
-        joined[number * height : (number + 1) * height].copy_(part)
-    return joined
+        whole[number * height : (number + 1) * height].copy_(part)
+    return whole
 
 
-def _cut(joined: Tensor | None, parts: int) -> list[Tensor | None]:
-    """Undo `_joined`."""
-    return [None] * parts if joined is None else list(joined.chunk(parts))
+def divided(whole: Tensor | None, parts: int) -> list[Tensor | None]:
+    """Undo `joined`."""
+    return [None] * parts if whole is None else list(whole.chunk(parts))
 
 
 def _mix(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, choices: _Choices
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, choices: BlockChoices
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Return the weights before dropout, [R * A, L, L], what dropout keeps of them, and the mixed values."""
     scale = query.shape[-1] ** -0.5
@@ -325,8 +348,15 @@ def _mix(
     return weights, kept, torch.baddbmm(query.new_empty(()), dropped, value, beta=0.0, alpha=rate)
 
 
-def _unmix(
-    mixed: Tensor, query: Tensor, key: Tensor, value: Tensor, weights: Tensor, kept: Tensor | None, *, choices: _Choices
+def mix_gradients(
+    mixed: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Tensor,
+    kept: Tensor | None,
+    *,
+    choices: BlockChoices,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of query, key and value, [R * A, L, D] each, from that of the mixed values.
 

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from albertine.data.questions import ANSWER
-from albertine.records import Encoded, IntArray, Span
+from albertine.records import DocumentAnswer, Encoded, IntArray, Span
 from albertine.tasks.task import FloatArray
 
 __all__ = [
-    "DocumentAnswer",
     "RankedSpans",
     "answer_tokens",
     "answers_over",
@@ -47,16 +46,6 @@ class RankedSpans:
     def null_difference(self) -> float:
         """Return by how much "no answer" exceeds the best one (Devlin et al. 2018, section 4.3)."""
         return self.null_score - float(self.scores[0]) if len(self.scores) else np.inf
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentAnswer:
-    """An answer, and which of several documents it stands in."""
-
-    document: int
-    """The index of the document."""
-    span: Span
-    """A piece of it."""
 
 
 def context_tokens(window: Encoded) -> IntArray:

@@ -5,7 +5,6 @@ N examples, C outputs (labels, or one for a number).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ from torch.nn import functional
 
 from albertine.data.formats import LABELLED_TEXTS, DataFormat, multi_labelled_texts, valued_texts
 from albertine.errors import DataError, did_you_mean
-from albertine.evaluation.calibration import fit_temperature, silence_for
+from albertine.evaluation.calibration import fit_temperature
 from albertine.evaluation.correlation import correlation_rankings, pearson, spearman
 from albertine.evaluation.metrics import (
     GOLD,
@@ -32,6 +31,7 @@ from albertine.evaluation.multi_label import best_thresholds, label_rankings, mu
 from albertine.records import Example, IntArray, Prediction, Target
 from albertine.tasks.classification_options import ClassificationOptions
 from albertine.tasks.config import TaskConfig
+from albertine.tasks.silence import with_silence
 from albertine.tasks.task import Evidence, FloatArray, LossPart
 
 __all__ = [
@@ -43,8 +43,6 @@ __all__ = [
     "label_matrix",
     "probabilities_of",
 ]
-
-logger = logging.getLogger("albertine")
 
 _LISTED = 20
 """Labels listed in a message."""
@@ -166,25 +164,8 @@ def _single_tune(logits: FloatArray, examples: Sequence[Example], task_config: T
     tuned = task_config
     if len(gold) >= _ENOUGH:
         tuned = replace(tuned, temperature=round(fit_temperature(logits, gold), 4))
-    if tuned.max_error is None:
-        return tuned
     found = probabilities_of(logits, tuned)
-    silence = silence_for(found.max(axis=1), (found.argmax(axis=1) == gold).astype(np.int64), max_error=tuned.max_error)
-    if silence is None:
-        logger.warning(
-            "no part of the development split, however confident, has at most %g %% wrong answers: the model keeps "
-            "silent wherever it is not certain",
-            100 * tuned.max_error,
-        )
-        return replace(tuned, abstain_below=1.0)
-    logger.info(
-        "below a confidence of %.4f the model keeps silent: it answers %.1f %% of the development split, %.2f %% of "
-        "that wrongly",
-        silence.below,
-        100 * silence.coverage,
-        100 * silence.error,
-    )
-    return replace(tuned, abstain_below=silence.below)
+    return with_silence(found.max(axis=1), found.argmax(axis=1) == gold, tuned)
 
 
 def _single_evidence(logits: FloatArray, examples: Sequence[Example], task_config: TaskConfig) -> Evidence:

@@ -171,11 +171,16 @@ def options_from(options: type[OptionsT], values: Mapping[str, object], *, task:
         raise ConfigError(str(error)) from error
 
 
-def parse_options(options: type[TaskOptions], pairs: Sequence[str], *, task: str) -> dict[str, object]:
-    """Read NAME=VALUE, as a command line has them, into values of the types that a task's options have.
+def parse_options(options: type, pairs: Sequence[str], *, of: str) -> dict[str, object]:
+    """Read NAME=VALUE, as a command line has them, into values of the types that a record's fields have.
+
+    Args:
+        options: a dataclass, such as a task's options.
+        pairs: as they were written.
+        of: whose options they are, for messages.
 
     Raises:
-        ConfigError: no equals sign, a name that the task does not have, or a value of the wrong type.
+        ConfigError: no equals sign, a name that the record does not have, or a value of the wrong type.
     """
     hints = typing.get_type_hints(options)
     names = [one.name for one in dataclasses.fields(options)]
@@ -183,9 +188,9 @@ def parse_options(options: type[TaskOptions], pairs: Sequence[str], *, task: str
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise ConfigError("an option of the task needs a value", received=pair, allowed="NAME=VALUE")
+            raise ConfigError(f"an option of {of} needs a value", received=pair, allowed="NAME=VALUE")
         if name not in names:
-            raise unknown_name(f"option of {task}", name, names)
+            raise unknown_name(f"option of {of}", name, names)
         fitting = [value for value in _meanings(text) if _fits(value, hints[name])]
         if not fitting:
             raise ConfigError("not a value of this option", where=name, received=text, allowed=_described(hints[name]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import nn
@@ -18,9 +19,9 @@ from albertine.data.questions import ANSWER, QUESTIONS
 from albertine.errors import ConfigError, DataError, unknown_name
 from albertine.evaluation.answers import F1, HAS_ANSWER, AnswerRule, answer_metrics, answer_rankings
 from albertine.models.config import EncoderConfig
-from albertine.records import Batch, Encoded, Example, Prediction, Span, Tokens
+from albertine.records import Batch, DocumentAnswer, Encoded, Example, Prediction, Span, Tokens
 from albertine.tasks.answer_confidence import confidence_metrics, given_answers, given_scores, tuned_answers
-from albertine.tasks.answer_spans import RankedSpans, answer_tokens, ranked_spans, score_rows, shares
+from albertine.tasks.answer_spans import RankedSpans, answer_tokens, answers_over, ranked_spans, score_rows, shares
 from albertine.tasks.config import TaskConfig, TaskRequest, options_from
 from albertine.tasks.lengths import default_max_length
 from albertine.tasks.question_encoding import (
@@ -213,6 +214,26 @@ def decode(answers: Sequence[RankedSpans], examples: Sequence[Example], task_con
     return predictions
 
 
+def over_documents(
+    answers: Sequence[RankedSpans], examples: Sequence[Example], task_config: TaskConfig, top: int
+) -> list[DocumentAnswer]:
+    """Return the best answers to one question over all its contexts, see `answers_over`.
+
+    A context gives none where it would give none by itself: by the threshold of "no answer", and where the model is to
+    keep silent because it is too unsure.
+    """
+    confidence = given_answers(answers, examples, task_config).confidence
+    sure = np.flatnonzero(confidence >= (task_config.abstain_below or 0.0)).tolist()
+    ranked = answers_over(
+        [answers[place] for place in sure],
+        [examples[place].text_pair or "" for place in sure],
+        no_answer_threshold=task_config.own(QuestionAnsweringOptions).no_answer_threshold,
+        temperature=task_config.temperature,
+        limit=top,
+    )
+    return [replace(one, document=sure[one.document]) for one in ranked]
+
+
 def score(answers: Sequence[RankedSpans], examples: Sequence[Example], task_config: TaskConfig) -> dict[str, float]:
     """Return exact match and F1, where some questions have no answer also of either kind alone; see `answer_metrics`.
 
@@ -264,12 +285,13 @@ TASK = Task(
     outputs=outputs,
     answer=answer,
     decode=decode,
+    over_documents=over_documents,
     score=score,
     evidence=evidence,
     evidence_columns=lambda config: ("exact_match", "f1", "has_answer"),
     metrics=lambda config: answer_rankings(),
     main_metric="f1",
-    ranking_metric=lambda config, label_counts: "f1",
+    ranking_metric=lambda config, label_counts, measured: "f1",
     did_not_learn=did_not_learn,
     tune=tuned_answers,
     log_shares=span_log_shares,

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,13 +27,11 @@ from albertine.evaluation.correlation import (
     PREDICTED_VALUE,
     average_precision,
     best_threshold,
-    correlation_rankings,
     decision_metrics,
     pearson,
     spearman,
 )
-from albertine.evaluation.metrics import Metric
-from albertine.evaluation.ranking import partner_ranks, rank_metrics, reciprocal_rank_metric
+from albertine.evaluation.ranking import partner_ranks, rank_metrics
 from albertine.models.body import BodyConfig, build_body
 from albertine.models.config import EncoderConfig
 from albertine.models.contrastive import FIRST, SECOND, batch_loss, joined_windows
@@ -44,10 +41,12 @@ from albertine.records import Batch, Encoded, EncodedExamples, Example, Predicti
 from albertine.tasks.classifier import Classifier
 from albertine.tasks.config import TaskConfig, TaskOptions, TaskRequest, options_from
 from albertine.tasks.lengths import longest_read
+from albertine.tasks.similarity_metrics import RANK, belonging, did_not_learn, ranking_metric, similarity_rankings
 from albertine.tasks.similarity_options import (
     SimilarityOptions,
     fitted_to_scores,
     fitted_to_texts,
+    measured_range,
     score_share,
     texts_of,
     with_dropout,
@@ -64,10 +63,6 @@ NAME = "sentence-similarity"
 _MILLION = 1_000_000
 """The target of a bi-encoder's text holds its example's value in millionths of the way from the lowest to the highest
 score, after its role in the example and a number that equal texts share: [1, 3] int64."""
-_LITTLE = 0.1
-"""A rank correlation below which a model has learnt nothing worth the name, whatever the number of pairs."""
-RANK = 2
-"""Column of the evidence: the place of the second text among all, from 1; 0 where it was not looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +138,7 @@ def prepare(examples: Sequence[Example], request: TaskRequest) -> TaskConfig:
     options = fitted_to_texts(options, request) if alone else fitted_to_scores(examples, options)
     positive = not alone and all(one.value == options.highest for one in examples)
     chosen = request.main_metric or ("mrr" if positive else None)
-    if chosen is not None and chosen not in (known := _metrics(TaskConfig(task=NAME, options=options))):
+    if chosen is not None and chosen not in (known := similarity_rankings(options)):
         raise unknown_name("metric", chosen, known)
     logger.info("%s trained with the %s loss", options.architecture, options.loss)
     read = examples
@@ -293,7 +288,7 @@ def score(answers: Answers, examples: Sequence[Example], task_config: TaskConfig
     rows = evidence(answers, examples, task_config)
     gold, predicted, ranks = rows[:, GOLD_VALUE], rows[:, PREDICTED_VALUE], rows[:, RANK]
     found = {"spearman": spearman(gold, predicted), "pearson": pearson(gold, predicted)}
-    relevant = _belonging(gold, options)
+    relevant = belonging(gold, options)
     if relevant.any() and not relevant.all() and (gold[~relevant] == options.lowest).all():
         found["average_precision"] = average_precision(relevant, predicted)
         if options.threshold is not None:
@@ -321,43 +316,14 @@ def evidence(answers: Answers, examples: Sequence[Example], task_config: TaskCon
     if vectors:
         firsts, seconds = (np.stack([pair[side] for pair in vectors]) for side in (FIRST, SECOND))
         keys = [[text_key(text) for text in (one.text, one.text_pair or "")] for one in examples]
-        wanted = _belonging(gold, options)
+        wanted = belonging(gold, options)
         ranks[wanted] = partner_ranks(firsts, seconds, [key for key, _ in keys], [key for _, key in keys], wanted)
     return np.stack([gold, _scores(answers, options).round(6), ranks], axis=1)
 
 
-def _belonging(gold: Evidence, options: SimilarityOptions) -> npt.NDArray[np.bool_]:
-    """Say which pairs mean the same; where scores go beyond those of the training data, the ones with the highest."""
-    belonging: npt.NDArray[np.bool_] = gold >= max(options.highest, gold.max())
-    return belonging
-
-
-def _metrics(task_config: TaskConfig) -> Mapping[str, Metric]:
-    """Return the correlations, and the mean reciprocal rank where a model is trained to find partners."""
-    found = correlation_rankings()
-    if task_config.own(SimilarityOptions).loss == "contrastive":
-        found["mrr"] = reciprocal_rank_metric(RANK)
-    return found
-
-
-def did_not_learn(evidence: Evidence, task_config: TaskConfig) -> bool:
-    """Say whether all pairs get one score, or scores hardly go along with those in the data.
-
-    Where all of those are one, whether partners are found no sooner than by chance. What lies within two standard
-    deviations of chance is nothing learnt.
-    """
-    gold, predicted, ranks = evidence[:, GOLD_VALUE], evidence[:, PREDICTED_VALUE], evidence[:, RANK]
-    if not np.isfinite(predicted).all() or np.ptp(predicted) == 0:
-        return True
-    if np.ptp(gold) > 0:
-        return spearman(gold, predicted) < min(_LITTLE, 2 / math.sqrt(len(gold)))
-    chances = 1 / np.arange(1, len(ranks) + 1)
-    return bool(ranks.all() and rank_metrics(ranks)["mrr"] < chances.mean() + 2 * chances.std() / math.sqrt(len(ranks)))
-
-
 def tune(answers: Answers, examples: Sequence[Example], task_config: TaskConfig) -> TaskConfig:
     """Fit the line from cosines to scores, by least squares, and the threshold where scores say yes or no."""
-    options = task_config.own(SimilarityOptions)
+    options = measured_range(task_config.own(SimilarityOptions), examples)
     gold = np.array([score_share(one, options) for one in examples], dtype=np.float64)
     found = np.array([one.similarity for one in answers], dtype=np.float64)
     if not np.isfinite(found).all() or np.ptp(gold) == 0 or np.ptp(found.round(6)) == 0:
@@ -391,9 +357,9 @@ TASK = Task(
     score=score,
     evidence=evidence,
     evidence_columns=lambda config: ("gold_value", "predicted_value", "rank"),
-    metrics=_metrics,
+    metrics=lambda config: similarity_rankings(config.own(SimilarityOptions)),
     main_metric="spearman",
-    ranking_metric=lambda config, counts: "mrr" if "mrr" in _metrics(config) else "spearman",
+    ranking_metric=ranking_metric,
     did_not_learn=did_not_learn,
     tune=tune,
 )

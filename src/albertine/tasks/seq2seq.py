@@ -323,7 +323,7 @@ TASK = Task(
     evidence_columns=lambda task_config: EVIDENCE_COLUMNS,
     metrics=lambda task_config: generation_rankings(),
     main_metric="bleu",
-    ranking_metric=lambda task_config, label_counts: "bleu",
+    ranking_metric=lambda task_config, label_counts, measured: "bleu",
     did_not_learn=did_not_learn,
     log_shares=log_shares,
 )

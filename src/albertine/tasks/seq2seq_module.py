@@ -95,6 +95,11 @@ class SourceText(Encoded):
     tokenizer: Tokenizer
     """Of the target."""
 
+    @property
+    def training_tokens(self) -> int:
+        """Return the tokens of source and target; those of the source alone where there is no target."""
+        return len(self) + (0 if self.target is None else len(self.target))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:

@@ -23,6 +23,7 @@ __all__ = [
     "SimilarityOptions",
     "fitted_to_scores",
     "fitted_to_texts",
+    "measured_range",
     "score_share",
     "texts_of",
     "with_dropout",
@@ -45,7 +46,10 @@ class SimilarityOptions(TaskOptions):
     loss: Literal["auto", "cosent", "contrastive", "squared-error", "cross-entropy"] = "auto"
     """Of a bi-encoder: cosent (order by score), contrastive (find the partner among the texts of a batch), or
     squared-error of the cosine; of a cross-encoder cross-entropy. auto: contrastive for pairs that belong together,
-    with or without texts that do not, and for texts alone; cosent for scores."""
+    with or without texts that do not, and for texts alone; cosent for scores. The first two compare texts that are in
+    memory together: a step that is accumulated, or cut because memory ran out, has fewer texts to tell a partner from
+    (none of the other parts') than one of the same size in one piece, which gradient caching (arXiv:2101.06983) would
+    change."""
     scale: float = 20.0
     """What cosines are multiplied by in the first two losses, the inverse of the temperature."""
     symmetric: bool = False
@@ -118,7 +122,8 @@ def fitted_to_texts(options: SimilarityOptions, request: TaskRequest) -> Similar
         logger.info("the encoder has no dropout, without which texts alone teach nothing: %g is used", chance)
     if chance == 0:
         raise ConfigError("without dropout texts alone teach nothing", where="encoder_dropout", received="0")
-    return replace(options, loss="contrastive", encoder_dropout=chance)
+    lowest, highest = options.score_range or (options.lowest, options.highest)
+    return replace(options, loss="contrastive", encoder_dropout=chance, lowest=lowest, highest=highest)
 
 
 def with_dropout(config: EncoderConfig, options: SimilarityOptions) -> EncoderConfig:
@@ -174,6 +179,20 @@ def fitted_to_scores(examples: Sequence[Example], options: SimilarityOptions) ->
         belong = yes_or_no and all(text_key(one.text) in partnered for one in examples)
         options = replace(options, loss="contrastive" if belong else "cosent")
     return options
+
+
+def measured_range(options: SimilarityOptions, examples: Sequence[Example]) -> SimilarityOptions:
+    """Widen the range of scores to those that a model is measured on, where it learnt only what belongs together.
+
+    Args:
+        options: as they were fitted to the training data.
+        examples: scored pairs.
+    """
+    values = [one.value for one in examples if one.value is not None]
+    if options.loss != "contrastive" or options.score_range is not None or not values:
+        return options
+    lowest, highest = math.floor(min(values)), math.ceil(max(values))
+    return replace(options, lowest=min(options.lowest, lowest), highest=max(options.highest, highest))
 
 
 def score_share(example: Example, options: SimilarityOptions) -> float:

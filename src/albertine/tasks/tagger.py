@@ -50,14 +50,18 @@ __all__ = [
     "TagScores",
     "Tagged",
     "Tagger",
+    "TaggingModule",
     "TaggingOptions",
     "WindowTags",
     "answer",
     "log_shares",
     "loss",
     "outputs",
+    "tag_log_shares",
+    "tagging_loss",
     "tags_of",
     "tokens_held",
+    "window_tags",
 ]
 
 _CRF_RATE_RATIO = 100.0
@@ -89,8 +93,10 @@ class TagScores(NamedTuple):
     """The scores of transitions; None without a CRF."""
 
 
-class Tagger(nn.Module):
+class TaggingModule(nn.Module):
     """An encoder (or what stands in its place), dropout, and a linear layer over every token.
+
+    What is made of them when the module is called, its subclasses say.
 
     Args:
         config: of the body.
@@ -109,8 +115,8 @@ class Tagger(nn.Module):
             ratio = _CRF_RATE_RATIO
         self.crf = CRF(tags.rules, rate_ratio=ratio) if task_config.own(TaggingOptions).crf else None
 
-    def forward(self, batch: Batch) -> TagScores:
-        """Return the scores of every token's tags, special tokens among them."""
+    def encoded(self, batch: Batch) -> EncoderOutput:
+        """Run the body."""
         output: EncoderOutput = self.body(
             batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -118,17 +124,33 @@ class Tagger(nn.Module):
             sequence_starts=batch.sequence_starts,
             position_ids=batch.position_ids,
         )
+        return output
+
+    def tag_scores(self, output: EncoderOutput) -> TagScores:
+        """Return the scores of every token's tags, special tokens among them."""
         emissions: Tensor = self.classifier(self.dropout(output.last_hidden_state))
         return TagScores(emissions, None if self.crf is None else self.crf())
 
 
+class Tagger(TaggingModule):
+    """The model of token classification."""
+
+    def forward(self, batch: Batch) -> TagScores:
+        """Return the scores of every token's tags, special tokens among them."""
+        return self.tag_scores(self.encoded(batch))
+
+
 def loss(module: nn.Module, batch: Batch) -> dict[str, LossPart]:
+    """Return the loss of the tags."""
+    return {"tagging": tagging_loss(module(batch), batch)}
+
+
+def tagging_loss(scores: TagScores, batch: Batch) -> LossPart:
     """Return the cross-entropy of every token's tag, or the likelihood of every text's tags under the CRF.
 
     Both weigh as many as there are tokens, so that they are of one size. A text in windows is one sequence to the CRF.
     """
     assert batch.labels is not None, "the loss needs labels"
-    scores: TagScores = module(batch)
     emissions, starts = _packed(scores.emissions, batch)
     if scores.chain is None:
         total = functional.cross_entropy(emissions.float(), batch.labels, ignore_index=IGNORED, reduction="sum")
@@ -136,7 +158,7 @@ def loss(module: nn.Module, batch: Batch) -> dict[str, LossPart]:
         total = negative_log_likelihood(
             emissions, batch.labels, scores.chain, sequence_starts=starts, groups=batch.groups
         ).sum()
-    return {"tagging": LossPart(total=total, weight=(batch.labels != IGNORED).sum().to(total.dtype))}
+    return LossPart(total=total, weight=(batch.labels != IGNORED).sum().to(total.dtype))
 
 
 def log_shares(module: nn.Module, returned: Any, batch: Batch) -> Tensor:
@@ -146,7 +168,11 @@ def log_shares(module: nn.Module, returned: Any, batch: Batch) -> Tensor:
         ConfigError: a CRF says how probable sequences are, not tokens.
     """
     del module
-    scores: TagScores = returned
+    return tag_log_shares(returned, batch)
+
+
+def tag_log_shares(scores: TagScores, batch: Batch) -> Tensor:
+    """Return what `log_shares` does, of scores, and raise what it raises."""
     if scores.chain is not None:
         raise ConfigError(
             "a CRF gives no probabilities of single tokens to compare", where="r_drop", received="crf=true"
@@ -178,9 +204,13 @@ class WindowTags:
 
 
 def outputs(module: nn.Module, batch: Batch, task_config: TaskConfig) -> list[WindowTags]:
+    """Return scores and best tags of every text, or window of one."""
+    return window_tags(module(batch), batch, task_config)
+
+
+def window_tags(scores: TagScores, batch: Batch, task_config: TaskConfig) -> list[WindowTags]:
     """Return scores and best tags of every text, or window of one; the search runs over the whole batch at a time."""
     tags = tags_of(task_config)
-    scores: TagScores = module(batch)
     values, text_starts = _packed(scores.emissions.float().log_softmax(dim=-1), batch)
     starts: IntArray = text_starts.cpu().numpy()
     inner = np.ones(len(values), dtype=np.bool_)

@@ -18,7 +18,7 @@ from albertine.checkpoints.state import TaskHead
 from albertine.data.formats import DataFormat
 from albertine.evaluation.metrics import Metric
 from albertine.models.body import BodyConfig
-from albertine.records import Batch, Encoded, EncodedExamples, Example, Prediction
+from albertine.records import Batch, DocumentAnswer, Encoded, EncodedExamples, Example, Prediction
 from albertine.tasks.config import TaskConfig, TaskOptions, TaskRequest
 from albertine.tasks.vocabulary import learn_from_texts
 from albertine.tokenization.tokenizer import Tokenizer
@@ -121,14 +121,19 @@ class Task(Generic[AnswerT]):
     under the same name and with the same value."""
     main_metric: str
     """The metric that training and comparison go by unless another is asked for."""
-    ranking_metric: Callable[[TaskConfig, Mapping[str, int]], str]
-    """Labels and options, and how often each label occurs in the training split, to the metric that a comparison goes
-    by."""
+    ranking_metric: Callable[[TaskConfig, Mapping[str, int], Sequence[Example]], str]
+    """Labels and options, how often each label occurs in the training split, and the examples that are measured on, to
+    the metric that a comparison goes by."""
     did_not_learn: Callable[[Evidence, TaskConfig], bool]
     """Says from a model's evidence that it learnt nothing: what it answers does not depend on what it reads."""
     probabilities: Callable[[Sequence[AnswerT], TaskConfig], FloatArray] | None = None
     """Answers to the calibrated probability of every label, [N, C]; None for tasks where an example has no one label
     to be probable."""
+    over_documents: Callable[[Sequence[AnswerT], Sequence[Example], TaskConfig, int], list[DocumentAnswer]] | None = (
+        None
+    )
+    """Answers to one question about each of several documents, to the best ones over all of them, so many at most; None
+    for tasks that find no answers in documents."""
     tune: Callable[[Sequence[AnswerT], Sequence[Example], TaskConfig], TaskConfig] | None = None
     """Fits what can be fitted after training on answers to the development split (temperature, thresholds), which were
     made without; None where there is nothing."""

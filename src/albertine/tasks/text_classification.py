@@ -34,7 +34,7 @@ from albertine.tasks.lengths import longest_read
 from albertine.tasks.task import Evidence, FloatArray, LossPart, Task, text_rows
 from albertine.tokenization.tokenizer import Tokenizer
 
-__all__ = ["TASK"]
+__all__ = ["TASK", "by_example"]
 
 NAME = "text-classification"
 
@@ -162,12 +162,12 @@ def loss(module: nn.Module, batch: Batch) -> dict[str, LossPart]:
     found: Tensor = module(batch).float()
     targets = batch.labels
     if batch.groups is not None:
-        found, targets = _by_example(found, targets, batch.groups)
+        found, targets = by_example(found, targets, batch.groups)
     options = module.options if isinstance(module, Classifier) else ClassificationOptions()
     return {"classification": PROBLEMS[options.problem].loss(found, targets, options)}
 
 
-def _by_example(found: Tensor, targets: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+def by_example(found: Tensor, targets: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean outputs of every example over its windows, as `answer` does, and its target."""
     examples = int(groups.max()) + 1
     counts = found.new_zeros(examples).index_add(0, groups, torch.ones_like(groups, dtype=found.dtype))
@@ -354,7 +354,7 @@ TASK = Task(
     evidence_columns=lambda config: _problem(config).columns(config),
     metrics=_metrics,
     main_metric="accuracy",
-    ranking_metric=lambda config, counts: _problem(config).ranking_metric(counts),
+    ranking_metric=lambda config, counts, measured: _problem(config).ranking_metric(counts),
     did_not_learn=lambda evidence, config: _problem(config).did_not_learn(evidence, config),
     probabilities=probabilities,
     tune=tune,

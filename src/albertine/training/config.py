@@ -87,6 +87,8 @@ class TrainingConfig:
     """Gradients are scaled down to this global norm; None leaves them."""
     precision: PrecisionChoice = "auto"
     """Precision of the matrix products (weights are always fp32); auto measures which is faster here."""
+    dropout: float | None = None
+    """Of an encoder's layers while it is trained; None takes its own (BERT 0.1, ALBERT 0)."""
     class_weights: ClassWeights = "none"
     """balanced weighs every class by the inverse of its frequency in the training split."""
     early_stopping: int | None = None
@@ -120,6 +122,8 @@ class TrainingConfig:
         _whole("seed", self.seed, low=0)
         for name in ("warmup", "cooldown", "beta1", "beta2"):
             _number_in(name, getattr(self, name), high=1.0)
+        if self.dropout is not None:
+            _number_in("dropout", self.dropout, high=1.0)
         _number_in("weight_decay", self.weight_decay, high=math.inf)
         _choice("schedule", self.schedule, get_args(ScheduleName))
         _choice("optimizer", self.optimizer, get_args(OptimizerName))

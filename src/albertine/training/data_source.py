@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from albertine.data.benchmarks import BENCHMARKS, find_benchmark, without_undecided
+from albertine.data.benchmarks import BENCHMARKS, find_benchmark
 from albertine.data.columns import Columns
 from albertine.data.formats import DataFormat
+from albertine.data.hold_out import hold_out_labels
 from albertine.data.samples import Splits, load_splits
 from albertine.errors import ConfigError
 from albertine.tasks.config import options_from
@@ -30,8 +31,10 @@ class DataSource:
     encoding: str = "utf-8"
     on_error: str = "stop"
     quoting: str = "auto"
-    benchmark: bool = False
-    """Whether rows on whose label nobody agreed are left out, as published benchmarks have them."""
+    benchmark: str | None = None
+    """The published benchmark that the files are of."""
+    hold_out: tuple[str, ...] | int = ()
+    """Labels that are not learnt, or how many of them, to measure whether the model notices what it does not know."""
 
     def format(self, task: AnyTask, options: Mapping[str, object]) -> DataFormat:
         """Return what the files look like.
@@ -40,7 +43,7 @@ class DataSource:
             ConfigError: an option that the task does not have.
         """
         found = task.format(options_from(task.options, options, task=task.name))
-        return without_undecided(found) if self.benchmark else found
+        return found if self.benchmark is None else find_benchmark(self.benchmark).format(found)
 
     def splits(
         self,
@@ -52,7 +55,7 @@ class DataSource:
         limit: int | None = None,
     ) -> Splits:
         """Read and divide the data; errors and arguments are those of `load_splits`."""
-        return load_splits(
+        splits = load_splits(
             self.data,
             format=self.format(task, options),
             dev=self.dev,
@@ -65,6 +68,7 @@ class DataSource:
             quoting=self.quoting,
             limit=limit,
         )
+        return hold_out_labels(splits, self.hold_out, seed=seed) if self.hold_out else splits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,6 @@ def named_task(name: str, source: DataSource, options: Mapping[str, object]) -> 
         test=files.test,
         columns=found.columns,
         quoting=found.quoting,
-        benchmark=True,
+        benchmark=name,
     )
     return NamedTask(task=found.task, source=own, options={**found.options, **options}, main_metric=found.metrics[0])

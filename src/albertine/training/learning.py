@@ -17,10 +17,12 @@ from albertine.batching.packing import packed
 from albertine.batching.token_batches import TokenBatches
 from albertine.data.samples import Splits
 from albertine.errors import ConfigError
+from albertine.evaluation.out_of_scope import out_of_scope_metrics
 from albertine.inference.engine import Engine
 from albertine.inference.model import Model
 from albertine.inference.precision import Precision
 from albertine.models.bag_of_words import BagOfWords
+from albertine.models.config import EncoderConfig
 from albertine.models.ngrams import BagOfWordsConfig
 from albertine.records import Batch, EncodedExamples, Example
 from albertine.tasks.classification_options import ClassificationOptions
@@ -53,10 +55,15 @@ class Learnt:
 
     def measured(self, splits: Splits) -> Learnt:
         """Add every metric on the development and the test split."""
-        measurements = replace(
-            self.measurements, dev_metrics=self._metrics(splits.dev), test_metrics=self._metrics(splits.test)
-        )
+        test = {**self._metrics(splits.test), **self._out_of_scope(splits)}
+        measurements = replace(self.measurements, dev_metrics=self._metrics(splits.dev), test_metrics=test)
         return replace(self, measurements=measurements)
+
+    def _out_of_scope(self, splits: Splits) -> dict[str, float]:
+        if not splits.out_of_scope or not splits.test:
+            return {}
+        known, foreign = (self.model.confidences(part) for part in (splits.test, splits.out_of_scope))
+        return out_of_scope_metrics(known, foreign, self.model.task_config.abstain_below)
 
     def _metrics(self, examples: Sequence[Example]) -> dict[str, float]:
         model = self.model
@@ -101,6 +108,8 @@ def learn_by_loop(
     prepared = prepare_candidate(
         candidate, task, splits.train, tokenizer=tokenizer, vocabulary_size=vocabulary_size, seed=config.seed
     )
+    if isinstance(prepared.config, EncoderConfig):
+        prepared = replace(prepared, config=prepared.config.with_dropout(config.dropout))
     asked = replace(request, tokenizer=prepared.tokenizer, body=prepared.config)
     task_config = task.prepare(splits.train, asked)
     module = build_module(task, task_config, prepared, seed=config.seed).to(device)

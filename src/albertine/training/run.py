@@ -10,6 +10,7 @@ from pathlib import Path
 from albertine.data.columns import Columns
 from albertine.data.samples import Splits
 from albertine.errors import ConfigError
+from albertine.evaluation.out_of_scope import out_of_scope_metrics
 from albertine.inference.model import Model, load
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.config import TrainingConfig
@@ -47,6 +48,7 @@ def finetune(
     encoding: str = "utf-8",
     on_error: str = "stop",
     quoting: str = "auto",
+    hold_out: Sequence[str] | int = (),
     search: int | None = None,
     trackers: Sequence[str] = (),
     resume: bool = True,
@@ -78,6 +80,8 @@ def finetune(
         encoding: of the data files.
         on_error: what a bad row does, "stop" or "skip".
         quoting: whether a quote holds a field together: "on", "off" or "auto".
+        hold_out: labels that are not learnt, or how many of them (drawn by `config.seed`): the measurements then say
+            how well the model notices texts that belong to none of its labels.
         search: try training options so many times, judged on the development split, and train with the best.
         trackers: programs that are shown the learning curve as well: tensorboard (in `out/tensorboard`), mlflow.
         resume: False begins again, whatever this training left in `out` before.
@@ -102,6 +106,7 @@ def finetune(
         encoding=encoding,
         on_error=on_error,
         quoting=quoting,
+        hold_out=hold_out if isinstance(hold_out, int) else tuple(hold_out),
     )
     recipe = Recipe(
         task=task,
@@ -262,6 +267,7 @@ def evaluate(
     encoding: str = "utf-8",
     on_error: str = "stop",
     quoting: str = "auto",
+    out_of_scope: str | Path | None = None,
 ) -> EvaluationResult:
     """Measure a model on a labelled file.
 
@@ -272,8 +278,11 @@ def evaluate(
         encoding: of the file.
         on_error: what a bad row does, "stop" or "skip".
         quoting: whether a quote holds a field together: "on", "off" or "auto".
+        out_of_scope: a file of texts that belong to none of the model's labels; the metrics then say how well it
+            notices them.
 
     Raises:
+        UserError: `out_of_scope`, and the task has no one label a text.
         DataError: the file cannot be used, has no labels, or has one that the model does not know.
         CheckpointError: the folder is no model's.
     """
@@ -287,4 +296,17 @@ def evaluate(
     read = format.read(
         path, columns=columns or Columns(), encoding=encoding, on_error=on_error, labelled=True, quoting=quoting
     )
-    return EvaluationResult.of(opened, read.examples, notes=read.notes)
+    result = EvaluationResult.of(opened, read.examples, notes=read.notes)
+    if out_of_scope is None:
+        return result
+    foreign = format.read(
+        Path(out_of_scope),
+        columns=columns or Columns(),
+        encoding=encoding,
+        on_error=on_error,
+        labelled=False,
+        quoting=quoting,
+    )
+    known, unknown = (opened.confidences(part) for part in (read.examples, foreign.examples))
+    found = out_of_scope_metrics(known, unknown, opened.task_config.abstain_below)
+    return replace(result, metrics={**result.metrics, **found})

@@ -174,8 +174,8 @@ def test_dropout_of_the_run_is_not_that_of_the_encoder(
 ) -> None:
     dropped = make_encoder(hidden_dropout_prob=0.07, attention_probs_dropout_prob=0.03)
     own = pretrain(tmp_path / "own", encoder=dropped)
-    none = pretrain(tmp_path / "none", encoder=dropped, dropout=0.0)
-    much = pretrain(tmp_path / "much", encoder=dropped, dropout=0.5)
+    none = pretrain(tmp_path / "none", encoder=dropped, training={"max_steps": 3, "dropout": 0.0})
+    much = pretrain(tmp_path / "much", encoder=dropped, training={"max_steps": 3, "dropout": 0.5})
     for one in (own, none, much):
         config = al.load_encoder(one.folder)[0].config
         assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.07, 0.03)

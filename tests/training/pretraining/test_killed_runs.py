@@ -34,10 +34,10 @@ def train(name, tell):
     config = al.PretrainingConfig(
         phases=(Phase(length=32, share=0.7), Phase(length=48, share=0.3)),
         mask_share=MaskingSchedule(first=0.3, last=0.15),
-        tokens_per_step=512, first_tokens_per_step=128, ramp=0.4, tokens_per_micro_batch=256, dropout=0.1, **choices,
+        tokens_per_step=512, first_tokens_per_step=128, ramp=0.4, tokens_per_micro_batch=256, **choices,
     )
     training = al.pretraining_defaults(
-        precision="fp32", learning_rate=0.01, tokens=11_000, evaluations=4, checkpoint_steps=3, seed=5
+        precision="fp32", learning_rate=0.01, tokens=11_000, evaluations=4, checkpoint_steps=3, dropout=0.1, seed=5
     )
     al.pretrain(corpus, encoder=encoder, out=f"{folder}/{name}", config=config, training=training, progress=tell)
 

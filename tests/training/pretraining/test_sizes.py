@@ -115,8 +115,6 @@ def test_examples_are_no_budget_here() -> None:
         ("tokens_per_step", 0),
         ("tokens_per_micro_batch", 2.5),
         ("held_out_tokens", True),
-        ("dropout", 1.0),
-        ("dropout", -0.1),
         ("short_share", 1.5),
         ("phases", ()),
     ],

@@ -54,8 +54,6 @@ class PretrainingConfig:
     """A step is computed in parts of about so many tokens: less memory, the same result."""
     short_share: float = 0.1
     """Share of the rows that are cut into shorter texts."""
-    dropout: float | None = None
-    """Of all layers while pretraining; None takes the encoder's own (ALBERT 0, BERT 0.1)."""
     held_out_tokens: int | None = None
     """Held-out tokens that an evaluation reads; None chooses by the budget."""
     new_vocabulary: bool = False
@@ -72,10 +70,6 @@ class PretrainingConfig:
                 raise ConfigError(
                     "out of range", where=f"pretraining.{name}", received=repr(value), allowed="a whole number from 1"
                 )
-        if self.dropout is not None and not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(
-                "out of range", where="pretraining.dropout", received=self.dropout, allowed="from 0 to below 1"
-            )
         # what makes the examples checks its own; better now than after the measuring
         self.examples(pair="none", masking="pieces", tokens_per_step=self.tokens_per_step or 1, seed=0)
         fewest = max(phase.length for phase in self.phases)

@@ -20,6 +20,7 @@ from albertine.models.heads import PretrainingModel
 from albertine.tasks.vocabulary_extension import extend_vocabulary
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.candidates import Candidate, tokenizer_fingerprint
+from albertine.training.config import TrainingConfig
 from albertine.training.pretraining.choices import Objective, PretrainingConfig
 
 __all__ = ["FamilyChoices", "Start", "build_module", "family_choices", "open_start", "saved_state"]
@@ -105,7 +106,9 @@ def family_choices(candidate: Candidate, config: EncoderConfig, tokenizer: Token
     )
 
 
-def build_module(start: Start, config: PretrainingConfig, *, pair: PairObjective, seed: int) -> nn.Module:
+def build_module(
+    start: Start, config: PretrainingConfig, training: TrainingConfig, *, pair: PairObjective
+) -> nn.Module:
     """Build what is trained: the encoder with the heads of its objectives.
 
     Everything that the checkpoint has is kept, also a pair head that this run does not train; what it lacks starts at
@@ -114,8 +117,8 @@ def build_module(start: Start, config: PretrainingConfig, *, pair: PairObjective
     Args:
         start: see `open_start`.
         config: of the run.
+        training: for the seed of random weights, and the dropout.
         pair: the objective that was settled on.
-        seed: of random weights.
 
     Raises:
         ConfigError: the encoder has no segments, which pairs are told apart by.
@@ -132,13 +135,9 @@ def build_module(start: Start, config: PretrainingConfig, *, pair: PairObjective
     model = start.model
     kept_pair = model is not None and model.pair_head is not None
     pooler = own.add_pooler if model is not None and pair == "none" else pair != "none"
-    trained = dataclasses.replace(own, add_pooler=pooler)
-    if config.dropout is not None:
-        trained = dataclasses.replace(
-            trained, hidden_dropout_prob=config.dropout, attention_probs_dropout_prob=config.dropout
-        )
+    trained = dataclasses.replace(own, add_pooler=pooler).with_dropout(training.dropout)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(training.seed)
         made = _made(trained, config.objective, pair=pair != "none" or kept_pair)
     if model is not None:
         _fill(made, model)

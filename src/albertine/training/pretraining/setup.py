@@ -180,7 +180,7 @@ def open_setup(corpus: Path, candidate: Candidate, config: PretrainingConfig, tr
         start=start,
         pair=pair,
         masking=config.masking or family.masking,
-        module=build_module(start, config, pair=pair.objective, seed=training.seed),
+        module=build_module(start, config, training, pair=pair.objective),
     )
 
 
