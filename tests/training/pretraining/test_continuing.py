@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -18,8 +19,12 @@ from albertine.batching.pretraining_examples import ExampleChoices, PretrainingB
 from albertine.batching.shards import Shards
 from albertine.batching.step_plan import Phase
 from albertine.errors import ConfigError, DataError, TokenizerError
+from albertine.models.heads import PretrainingModel
 from albertine.tokenization.tokenizer import Tokenizer
+from albertine.training.candidates import find_candidate
 from albertine.training.held_out import measure_held_out
+from albertine.training.pretraining import setup
+from albertine.training.pretraining.choices import PretrainingConfig, pretraining_defaults
 from albertine.training.pretraining.run import PretrainingOutcome
 
 Pretrain = Callable[..., PretrainingOutcome]
@@ -252,3 +257,23 @@ def test_an_encoder_without_segments_cannot_tell_pairs_apart(
     with pytest.raises(ConfigError, match=r"type_vocab_size.*--pair none"):
         pretrain(tmp_path / "out", encoder=alone)
     assert pretrain(tmp_path / "none", encoder=alone, pair="none").measurements.steps == 3
+
+
+def test_frequencies_are_known_before_the_first_step_and_a_checkpoint_keeps_what_it_knows(
+    corpus: Path, encoder: Path
+) -> None:
+    config = PretrainingConfig(phases=(Phase(length=32),))
+    opened = [
+        setup.open_setup(corpus, find_candidate(name), config, pretraining_defaults(max_steps=1))
+        for name in ("preset:bert-tiny", str(encoder))
+    ]
+    counts = opened[0].token_counts
+    heads = [cast("PretrainingModel", one.module).masked_word_head for one in opened]
+    assert heads[0] is not None
+    assert heads[1] is not None
+    shares = heads[0].bias.detach().exp().numpy()
+    assert shares.sum() == pytest.approx(1.0, abs=1e-5)
+    frequent = counts > 50
+    assert shares[frequent] == pytest.approx(counts[frequent] / counts.sum(), rel=0.05)
+    assert shares[opened[0].facts.special].max() < 0.001
+    assert not heads[1].bias.any()

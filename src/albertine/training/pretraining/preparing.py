@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +18,7 @@ from albertine.errors import ConfigError, TokenizerError
 from albertine.models.config import EncoderConfig, pretraining_choices
 from albertine.models.discriminator import ReplacedTokenModel
 from albertine.models.heads import PretrainingModel
+from albertine.records import IntArray
 from albertine.tasks.vocabulary_extension import extend_vocabulary
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.candidates import Candidate, tokenizer_fingerprint
@@ -107,18 +109,28 @@ def family_choices(candidate: Candidate, config: EncoderConfig, tokenizer: Token
 
 
 def build_module(
-    start: Start, config: PretrainingConfig, training: TrainingConfig, *, pair: PairObjective
+    start: Start,
+    config: PretrainingConfig,
+    training: TrainingConfig,
+    *,
+    pair: PairObjective,
+    token_counts: IntArray,
 ) -> nn.Module:
     """Build what is trained: the encoder with the heads of its objectives.
 
     Everything that the checkpoint has is kept, also a pair head that this run does not train; what it lacks starts at
     random and is said. Replaced tokens have no use for a masked-word head, whose loss is said too.
 
+    A new masked-word head starts with the logarithms of the tokens' shares for its bias. Where that starts at 0 the
+    frequencies are learnt first, and the fastest way there is to move the states of all tokens in one direction: after
+    fifty steps they are nearly the same vector, and it takes thousands of steps until they are not.
+
     Args:
         start: see `open_start`.
         config: of the run.
         training: for the seed of random weights, and the dropout.
         pair: the objective that was settled on.
+        token_counts: [V] of the corpus.
 
     Raises:
         ConfigError: the encoder has no segments, which pairs are told apart by.
@@ -139,6 +151,10 @@ def build_module(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         made = _made(trained, config.objective, pair=pair != "none" or kept_pair)
+    head = (made.generator if isinstance(made, ReplacedTokenModel) else made).masked_word_head
+    assert head is not None, "both objectives predict words"
+    with torch.no_grad():
+        head.bias.copy_(torch.from_numpy(np.log((token_counts + 1) / (token_counts + 1).sum())))
     if model is not None:
         _fill(made, model)
     return made
@@ -158,13 +174,13 @@ def saved_state(module: nn.Module, start: Start) -> ModelState:
     return ModelState(config=config, tensors=tensors)
 
 
-def _made(config: EncoderConfig, objective: Objective, *, pair: bool) -> nn.Module:
+def _made(config: EncoderConfig, objective: Objective, *, pair: bool) -> PretrainingModel | ReplacedTokenModel:
     return (
         ReplacedTokenModel(config, pair=pair) if objective == "replaced-tokens" else PretrainingModel(config, pair=pair)
     )
 
 
-def _fill(made: nn.Module, model: PretrainingModel) -> None:
+def _fill(made: PretrainingModel | ReplacedTokenModel, model: PretrainingModel) -> None:
     """Copy the checkpoint's weights, and say what it has none of, and what has no place."""
     into, own = made.state_dict(), model.state_dict()
     found = {name: one for name, one in own.items() if name in into}

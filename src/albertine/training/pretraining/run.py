@@ -28,6 +28,7 @@ from albertine.settings import language
 from albertine.tasks.pretraining import part_weights, pretraining_loss
 from albertine.training.candidates import Candidate, find_candidate
 from albertine.training.config import TrainingConfig
+from albertine.training.curve_spans import unigram_entropy
 from albertine.training.devices import find_device
 from albertine.training.held_out import measure_held_out
 from albertine.training.hidden_rank import hidden_state_rank
@@ -290,7 +291,7 @@ def _watchdog(setup: Setup, plan: PretrainingPlan, training: TrainingConfig) -> 
     return Watchdog(
         vocab_size=setup.start.config.vocab_size,
         progress=lambda point: budget.progress(point.step, point.seconds, point.tokens),
-        unigram_entropy=setup.unigram_entropy(),
+        unigram_entropy=unigram_entropy(setup.token_counts),
     )
 
 

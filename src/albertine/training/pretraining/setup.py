@@ -22,10 +22,10 @@ from albertine.batching.step_plan import Phase
 from albertine.errors import ConfigError, DataError
 from albertine.files import sha256
 from albertine.inference.precision import Precision
+from albertine.records import IntArray
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.candidates import Candidate
 from albertine.training.config import TrainingConfig
-from albertine.training.curve_spans import unigram_entropy
 from albertine.training.defaults import chosen_pretraining_rate
 from albertine.training.pretraining.choices import PretrainingConfig
 from albertine.training.pretraining.plan import PretrainingPlan, RunSize, check_budget, check_disk, run_size
@@ -55,6 +55,8 @@ class Setup:
     start: Start
     pair: PairChoice
     masking: MaskingUnit
+    token_counts: IntArray
+    """[V] how often every token stands in the corpus, special ones never; of a sample where it is large."""
     module: nn.Module
     """What is trained, on the host."""
 
@@ -99,18 +101,6 @@ class Setup:
             rows = sum(one.counts.slots for one in batches[-1]) * phase.length
             fills.append(sum(one.token_count for one in batches[-1]) / rows)
         return batches, tuple(fills)
-
-    def unigram_entropy(self) -> float:
-        """Return the entropy of the corpus's tokens in nats, of a sample from all over it where it is large."""
-        counts = np.zeros(self.train.vocab_size, dtype=np.int64)
-        total = self.train.num_tokens
-        pieces = max(1, min(_COUNTED_TOKENS, total) // _COUNTED_AT_ONCE)
-        for piece in range(pieces):
-            begin = piece * total // pieces
-            ids = self.train.tokens(begin, min(total, begin + _COUNTED_AT_ONCE))
-            counts += np.bincount(ids, minlength=len(counts))
-        counts[self.facts.special] = 0
-        return unigram_entropy(counts)
 
     def _choices(self, size: RunSize | None) -> ExampleChoices:
         longest = max(phase.length for phase in self.config.phases)
@@ -169,6 +159,8 @@ def open_setup(corpus: Path, candidate: Candidate, config: PretrainingConfig, tr
             allowed=error.allowed,
             next_step="Build the corpus again with a larger --held-out, or give --pair none",
         ) from error
+    facts = TokenFacts.of(tokenizer)
+    counts = _token_counts(train, facts)
     return Setup(
         candidate=candidate,
         config=config,
@@ -176,12 +168,26 @@ def open_setup(corpus: Path, candidate: Candidate, config: PretrainingConfig, tr
         train=train,
         held_out=held_out,
         tokenizer=tokenizer,
-        facts=TokenFacts.of(tokenizer),
+        facts=facts,
+        token_counts=counts,
         start=start,
         pair=pair,
         masking=config.masking or family.masking,
-        module=build_module(start, config, training, pair=pair.objective),
+        module=build_module(start, config, training, pair=pair.objective, token_counts=counts),
     )
+
+
+def _token_counts(shards: Shards, facts: TokenFacts) -> IntArray:
+    """Count tokens, in pieces from all over the corpus where it is large."""
+    counts = np.zeros(shards.vocab_size, dtype=np.int64)
+    total = shards.num_tokens
+    pieces = max(1, min(_COUNTED_TOKENS, total) // _COUNTED_AT_ONCE)
+    for piece in range(pieces):
+        begin = piece * total // pieces
+        ids = shards.tokens(begin, min(total, begin + _COUNTED_AT_ONCE))
+        counts += np.bincount(ids, minlength=len(counts))
+    counts[facts.special] = 0
+    return counts
 
 
 def run_inputs(
