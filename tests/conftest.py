@@ -9,8 +9,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -34,6 +37,21 @@ def data_dir() -> Path:
     if not (folder / "README.md").exists():
         pytest.skip(f"the shared data sets are not at {folder}; set ALBERTINE_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ship_encoder() -> ModuleType:
+    """The script benchmarks/ship_encoder.py, which makes the encoders that ship and knows the rules for them."""
+    path = Path(__file__).parents[1] / "benchmarks" / "ship_encoder.py"
+    if not path.exists():
+        pytest.skip(f"{path} is not in a source distribution")
+    spec = importlib.util.spec_from_file_location("ship_encoder", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["ship_encoder"] = module  # where its dataclasses look for themselves
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(autouse=True)

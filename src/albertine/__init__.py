@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 # Every public name and the module it lives in (with the name it has there, where that differs).
 # Imported when first used, so that `import albertine` costs nothing.
@@ -67,6 +67,7 @@ _PLACES = {
     "repeat": "albertine.training.run",
     "save_encoder": "albertine.checkpoints.writing",
     "search": "albertine.inference.searching",
+    "shipped_encoders": "albertine.shipped",
     "verify": "albertine.checkpoints.verify",
 }
 

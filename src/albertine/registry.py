@@ -87,6 +87,7 @@ baselines = Registry(
     builtin={
         "bag-of-words": "albertine.models.bag_of_words:BASELINE",
         "bilstm": "albertine.models.recurrent:BASELINE",
+        "overlap": "albertine.models.text_overlap:BASELINE",
         "word-vectors": "albertine.models.word_vectors:BASELINE",
     },
 )

@@ -105,6 +105,44 @@ def test_bad_input_is_one_clear_line(
     assert "Traceback" not in printed.err
 
 
+def test_documents_with_evaluation_texts_are_left_out(
+    corpus: Path, tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = tmp_path / "test" / "dev.tsv"
+    test.parent.mkdir()
+    test.write_text(
+        f"1\t{TEXTS[1][:70].upper()}\n0\tIn the winter it fell, because the ground was dry\n", encoding="utf-8"
+    )
+    (tmp_path / "more.jsonl").write_text('{"q": "Nothing like that stands anywhere in the corpus"}\n', encoding="utf-8")
+    base = ("build", corpus, "--tokenizer", tokenizer, "--out", tmp_path / "out", "--workers", "1", "--held-out", "0")
+    words = (*base, "--exclude", test.parent, "--exclude", tmp_path / "more.jsonl")
+    assert run(*words, "--json") == 0
+    printed = capsys.readouterr()
+    excluded = json.loads(printed.out)["excluded"]
+    assert excluded["documents"] == 1
+    assert excluded["characters"] == len(TEXTS[1])
+    assert [one["name"] for one in excluded["files"]] == ["more.jsonl", "test/dev.tsv"]
+    assert excluded["examples"][0]["document"] == "texts.txt:3"
+    assert Shards(tmp_path / "out", "train").num_documents == 2
+    assert run(*words) == 0
+    assert "1 document with" in capsys.readouterr().out
+    assert run(*base) == 2
+    assert "different: exclude" in capsys.readouterr().err
+
+
+def test_evaluation_texts_that_are_not_there_are_refused(
+    corpus: Path, tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ("build", corpus, "--tokenizer", tokenizer, "--out", tmp_path / "out")
+    assert run(*base, "--exclude", tmp_path / "text.txt") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.strip().splitlines()) == 1
+    assert "text.txt" in printed.err
+    assert "Beside it stands texts.txt" in printed.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_corpus_that_is_not_there_is_refused(
     tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,8 +42,26 @@ def test_the_package_under_test_is_the_wheel() -> None:
 
 def test_the_wheel_carries_its_texts_template_and_type_marker() -> None:
     package = Path("site/albertine").resolve()
-    for name in ("py.typed", "texts/en.json", "texts/zh.json", "comparison/report.html.jinja"):
+    for name in ("py.typed", "texts/en.json", "texts/zh.json", "comparison/report.html.jinja", "encoders/README.md"):
         assert (package / name).is_file(), name
+
+
+def test_the_wheel_carries_both_licences() -> None:
+    (about,) = Path("site").glob("albertine-*.dist-info")
+    notice = (about / "licenses" / "NOTICE").read_text(encoding="utf-8")
+    assert "Attribution-ShareAlike 4.0" in notice
+    assert "Apache License" in (about / "licenses" / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_every_encoder_of_the_wheel_opens_by_its_name(tmp_path: Path) -> None:
+    sources = Path("../../src").resolve() / "albertine" / "encoders"
+    told = json.loads(albertine("info", "--shipped", "--json", folder=tmp_path))["encoders"]
+    assert {one["name"] for one in told} == {path.parent.name for path in sources.glob("*/model.safetensors")}
+    for one in told:
+        shown = json.loads(albertine("info", one["name"], "--json", folder=tmp_path))
+        assert shown["parameters"]["unique"] == one["parameters"]
+        for name in ("README.md", "manifest.json", "tokenizer.json"):
+            assert (Path(one["folder"]) / name).is_file()
 
 
 def test_a_model_is_trained_saved_and_used_from_the_wheel(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_a_bag_of_words_comes_back_from_its_tensors_with_the_same_answers() -> N
 
 def test_the_development_split_chooses_features_and_strength() -> None:
     bag = BagOfWords(BagOfWordsConfig()).fit(
-        TEXTS, LABELS, 2, dev_texts=["好吃", "很差", "bad food"], dev_labels=[1, 0, 0], metric="macro_f1"
+        TEXTS, LABELS, 2, dev_texts=["好吃", "很差", "bad food"], dev_targets=[1, 0, 0], metric="macro_f1"
     )
     assert bag.config.inverse_regularization is not None
     assert bag.dev_metric is not None

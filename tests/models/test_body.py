@@ -20,6 +20,7 @@ from albertine.models.body import (
 )
 from albertine.models.config import EncoderConfig
 from albertine.models.ngrams import BagOfWordsConfig
+from albertine.models.pair_features import OverlapConfig
 from albertine.models.recurrent import RecurrentConfig
 from albertine.models.word_vectors import WordVectorsConfig
 
@@ -73,7 +74,9 @@ def test_the_flops_of_an_encoder_are_measured_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [*BODIES, BagOfWordsConfig(blocks=("words",), inverse_regularization=2.0)], ids=[*IDS, "bag-of-words"]
+    "config",
+    [*BODIES, BagOfWordsConfig(blocks=("words",), inverse_regularization=2.0), OverlapConfig(features=("length",))],
+    ids=[*IDS, "bag-of-words", "overlap"],
 )
 def test_a_configuration_comes_back_from_json(config: AnyConfig) -> None:
     assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
@@ -86,6 +89,7 @@ def test_kinds_are_told_by_values() -> None:
     assert body_kind(EncoderConfig.preset("transformer-base")) == "encoder"
     assert [body_kind(config) for config in BODIES[1:]] == ["bilstm", "word-vectors"]
     assert body_kind(BagOfWordsConfig()) == "bag-of-words"
+    assert body_kind(OverlapConfig()) == "overlap"
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_name() -> None:

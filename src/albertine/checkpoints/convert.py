@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from albertine.checkpoints.adapting import with_activation
-from albertine.checkpoints.archives import is_archive
+from albertine.checkpoints.convert_options import ACTIVATIONS, check_options, check_target
 from albertine.checkpoints.fitting import TargetFormat
 from albertine.checkpoints.load import OpenedState, open_state
 from albertine.checkpoints.report import listed
 from albertine.checkpoints.sharing import shared, unshared
 from albertine.checkpoints.state import ModelState
+from albertine.checkpoints.storage import Storage, read_back
 from albertine.checkpoints.verification import Verification
 from albertine.checkpoints.verify import DEFAULT_TOLERANCE, compare_states
 from albertine.checkpoints.writing import save_state
-from albertine.errors import ConfigError, FailureError, UserError, unknown_name
+from albertine.errors import ConfigError, FailureError, UserError
 from albertine.models.config import EncoderConfig
 from albertine.models.pooling import PoolingMode, SentencePooling
 
@@ -35,8 +34,6 @@ _LOG = logging.getLogger("albertine")
 SCHEMA_VERSION = 1
 _REPEATED = re.compile(r"(?:^|\.)(?:position_ids|token_type_ids|predictions\.decoder\.(?:weight|bias))$")
 """Buffers, and the decoder that is tied to the word table: what is said elsewhere as well."""
-_NEW = "Name a new folder"
-_ACTIVATIONS: dict[str, Literal["gelu", "gelu_tanh"]] = {"erf": "gelu", "tanh": "gelu_tanh"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +85,8 @@ def convert(
     source: str | Path,
     target: str | Path,
     *,
-    to: TargetFormat,
+    to: TargetFormat | None = None,
+    storage: Storage | None = None,
     verify: bool = False,
     activation: Literal["erf", "tanh"] | None = None,
     share: Literal["average"] | int | None = None,
@@ -100,12 +98,14 @@ def convert(
     texts: Sequence[str | tuple[str, str]] | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
 ) -> Conversion:
-    """Write a model in another format.
+    """Write a model in another format, or with weights of another size.
 
     Args:
         source: anything that `load_encoder` opens.
         target: the folder to write; files in it that belong to no model stay.
-        to: the format.
+        to: the format; None, where only a storage is asked for, is albertine.
+        storage: fp32; bf16, half of that; int8, a quarter, which only Albertine reads; None keeps the dtypes of the
+            source, where those of eight bits are read as fp32.
         verify: open what was written, run both on the same texts, and keep the target from being made where an output
             differs by more than `tolerance`.
         activation: the form of GELU that the target is to have. Google's code knows the tanh form only; for a source
@@ -126,18 +126,29 @@ def convert(
         CheckpointError: the source cannot be opened.
         FailureError: the result differs from the source, and was not kept; or the disk is full.
     """
-    _check(to=to, activation=activation, share=share, groups=groups, unshare=unshare, pooling=pooling)
-    _check_tolerance(tolerance)
-    _check_target(source, Path(target))
+    format = check_options(
+        to=to,
+        storage=storage,
+        activation=activation,
+        share=share,
+        groups=groups,
+        unshare=unshare,
+        pooling=pooling,
+        tolerance=tolerance,
+    )
+    check_target(source, Path(target))
     opened = open_state(source, allow_pickle=allow_pickle, encoder_only=encoder_only)
-    changed = _changed(opened.state, to=to, activation=activation, share=share, groups=groups, unshare=unshare)
+    changed = _changed(opened.state, to=format, activation=activation, share=share, groups=groups, unshare=unshare)
+    if storage is not None:
+        changed = _stored(changed, storage)
     state = changed.state if pooling is None else _with_pooling(changed.state, pooling)
     checked: list[Verification] = []
     written = save_state(
         state,
         opened.tokenizer,
         Path(target),
-        to,
+        format,
+        storage=storage,
         task=None if encoder_only else opened.task,
         check=_checker(changed.expected, opened, texts, tolerance, (str(source), str(target)), checked)
         if verify
@@ -147,7 +158,7 @@ def convert(
         source=str(source),
         source_format=opened.format,
         target=str(target),
-        target_format=to,
+        target_format=format,
         tensors=len(written.state.tensors),
         parameters=sum(tensor.numel() for tensor in written.state.tensors.values()),
         notes=(*_left_behind(opened), *changed.notes, *written.notes),
@@ -198,80 +209,28 @@ def _changed(
     return _Changed(state=state, expected=expected, notes=tuple(notes))
 
 
+def _stored(changed: _Changed, storage: Storage) -> _Changed:
+    """Round the weights as they will be stored, and say by how much that moves them."""
+    state, expected = (
+        replace(one, tensors=read_back(one.tensors, storage)) for one in (changed.state, changed.expected)
+    )
+    before = changed.state.tensors
+    moved = max((_distance(before[name], tensor) for name, tensor in state.tensors.items()), default=0.0)
+    if not moved:
+        return replace(changed, state=state, expected=expected)
+    note = f"stored as {storage}: a weight moved by {moved:.2g} at most, and outputs are those of the rounded weights"
+    return _Changed(state=state, expected=expected, notes=(*changed.notes, note))
+
+
+def _distance(tensor: Tensor, other: Tensor) -> float:
+    return float((other.float() - tensor.float()).abs().max()) if tensor.numel() else 0.0
+
+
 def _left_behind(opened: OpenedState) -> tuple[str, ...]:
     """Name the tensors of the source that no format has a place for, because what they do is not known."""
     report = opened.report
     names = [name for name in (*report.unexpected, *report.unused) if not _REPEATED.search(name)]
     return (f"not carried over, tensors of the source beyond what is read: {listed(names)}",) if names else ()
-
-
-def _check(
-    *,
-    to: str,
-    activation: str | None,
-    share: str | int | None,
-    groups: int,
-    unshare: bool,
-    pooling: str | None,
-) -> None:
-    """Refuse options that cannot be meant, before anything is read."""
-    if to not in get_args(TargetFormat):
-        raise unknown_name("format", to, get_args(TargetFormat), where="to")
-    if activation is not None and activation not in _ACTIVATIONS:
-        raise unknown_name("activation", activation, tuple(_ACTIVATIONS), where="activation")
-    if share is not None and unshare:
-        raise ConfigError("a model is either shared or unshared", where="share", received="both")
-    if isinstance(share, str) and share != "average":
-        raise ConfigError(
-            "this is no way to share layers", where="share", received=share, allowed="average, or a layer's number"
-        )
-    if share is None and groups != 1:
-        raise ConfigError(
-            "groups are made where layers are shared",
-            where="groups",
-            received=groups,
-            next_step="Say too how: --share average, or the number of a layer",
-        )
-    if pooling is not None and to != "sentence-transformers":
-        raise ConfigError(
-            "only a sentence-transformers folder has a place for a pooling", where="pooling", received=f"to {to}"
-        )
-    if pooling is not None and pooling not in get_args(PoolingMode):
-        raise unknown_name("pooling", pooling, get_args(PoolingMode), where="pooling")
-
-
-def _check_tolerance(tolerance: float) -> None:
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise ConfigError("not a tolerance", where="tolerance", received=tolerance, allowed="a number, 0 or more")
-
-
-def _check_target(source: str | Path, target: Path) -> None:
-    """Refuse a place that nothing can or should be written to, before anything is read."""
-    if target.exists() and not target.is_dir():
-        raise ConfigError(
-            "the target is a folder, and a file stands there", where="target", received=str(target), next_step=_NEW
-        )
-    # The nearest folder that exists: what lies between it and the target is made.
-    ground = next((place for place in (target, *target.parents) if place.exists()), target)
-    if not ground.is_dir() or not os.access(ground, os.W_OK | os.X_OK):
-        raise ConfigError(
-            "no folder can be made here" if ground.is_dir() else "this is a file, and no folder can be made in it",
-            where=str(ground),
-            received=f"the target {target}",
-            next_step="Choose another place for the target",
-        )
-    origin = Path(source)
-    if is_archive(origin) or not (origin.exists() or origin.with_name(f"{origin.name}.index").exists()):
-        return  # nothing in it is written over
-    folder, place = (origin if origin.is_dir() else origin.parent).resolve(), target.resolve()
-    same = place == folder
-    if same or (origin.is_dir() and place.is_relative_to(folder)):
-        raise ConfigError(
-            "source and target are the same folder" if same else "the target lies inside the source",
-            where="target",
-            received=str(target),
-            next_step=_NEW,
-        )
 
 
 def _shared(state: ModelState, groups: int, method: Literal["average"] | int) -> ModelState:
@@ -287,7 +246,7 @@ def _shared(state: ModelState, groups: int, method: Literal["average"] | int) ->
 def _other_activation(config: EncoderConfig, to: str, wanted: str | None) -> Literal["gelu", "gelu_tanh"] | None:
     """Return the activation that the model is to get; None where it keeps its own."""
     if wanted is not None:
-        return None if config.hidden_act == _ACTIVATIONS[wanted] else _ACTIVATIONS[wanted]
+        return None if config.hidden_act == ACTIVATIONS[wanted] else ACTIVATIONS[wanted]
     if to == "tensorflow" and config.hidden_act == "gelu":
         raise ConfigError(
             "Google's code computes the tanh form of GELU only, and this model has the erf form",

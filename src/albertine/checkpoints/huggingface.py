@@ -169,12 +169,15 @@ def differences(config: EncoderConfig, kind: Literal["bert", "albert"]) -> tuple
     return tuple(f"{name}={getattr(config, name)!r}" for name, differs in wrong.items() if differs)
 
 
-def config_to_json(config: EncoderConfig) -> dict[str, object]:
+def config_to_json(config: EncoderConfig, kind: ModelType | None = None) -> dict[str, object]:
     """Return what config.json holds, by Hugging Face's names; `config_from_json` is the inverse.
 
-    `model_type` is `bert` or `albert` only where their code computes the same function.
+    Args:
+        config: of the encoder.
+        kind: the `model_type`; None for `bert` or `albert` where their code computes the same function, else
+            `albertine`, which other programs refuse.
     """
-    kind = model_type(config)
+    kind = kind or model_type(config)
     values: dict[str, object] = dict(config.to_dict())
     result: dict[str, object] = {"model_type": kind}
     result |= {key: values[key] for key in _SHARED_KEYS}

@@ -24,6 +24,7 @@ from albertine.errors import ConfigError, unknown_name
 from albertine.models.config import EncoderConfig, preset_names, pretraining_choices
 from albertine.models.encoder import Encoder
 from albertine.models.heads import PretrainingModel
+from albertine.shipped import shipped_folder, shipped_names
 from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = [
@@ -83,8 +84,9 @@ def load_encoder(
     Args:
         name_or_folder: anything that holds a BERT or an ALBERT: a model folder (ours, Hugging Face's,
             sentence-transformers'), a folder of Google's TensorFlow checkpoints or one of them, an archive of any of
-            these, `hub:ORGANISATION/NAME` (which downloads), or a preset for random weights: `preset:NAME`, or the
-            bare name, which warns that the weights are random.
+            these, the name of an encoder that ships with the package (what exists in the current folder goes before),
+            `hub:ORGANISATION/NAME` (which downloads), or a preset for random weights: `preset:NAME`, or the bare name,
+            which warns that the weights are random.
         device: where the weights go.
         dtype: the type they get, whatever the file has.
         allow_pickle: read weights that are a pickle, with a restricted loader, where there are no others.
@@ -94,7 +96,7 @@ def load_encoder(
         without pooler weights becomes an encoder without a pooler. Every difference between file and encoder is logged.
 
     Raises:
-        ConfigError: neither a folder nor a preset; no such device.
+        ConfigError: neither a folder, nor a shipped encoder, nor a preset; no such device.
         CheckpointError: something in the folder is missing, damaged, a pickle, or another architecture.
         TokenizerError: the tokenizer's files are wrong, or do not fit the encoder.
     """
@@ -189,7 +191,7 @@ def open_state(
         quiet: say nothing of what was found and what was not.
 
     Raises:
-        ConfigError: neither a folder nor a preset.
+        ConfigError: neither a folder, nor a shipped encoder, nor a preset.
         CheckpointError: something in the folder is missing, damaged, a pickle, or another architecture.
         TokenizerError: the tokenizer's files are wrong, or do not fit the encoder.
     """
@@ -228,12 +230,14 @@ def preset_asked_for(name_or_folder: str | Path, *, say_random: bool = True) -> 
         say_random: warn where a bare name stands for random weights.
 
     Raises:
-        ConfigError: a bare name that is neither a folder nor a preset.
+        ConfigError: a bare name that is neither a folder, nor a shipped encoder, nor a preset.
     """
     name = str(name_or_folder)
     looks_like_a_path = isinstance(name_or_folder, Path) or os.sep in name or name.startswith(".")
     looks_like_a_path = looks_like_a_path or is_archive_name(Path(name)) or name.endswith(_FILE_SUFFIXES)
     if looks_like_a_path or name.startswith(HUB_PREFIX) or Path(name).exists() or Path(f"{name}.index").is_file():
+        return None
+    if shipped_folder(name) is not None:
         return None
     bare = name.removeprefix(PRESET_PREFIX)
     if bare not in preset_names():
@@ -244,15 +248,18 @@ def preset_asked_for(name_or_folder: str | Path, *, say_random: bool = True) -> 
 
 
 def _unknown(name: str, *, asked_for_preset: bool) -> ConfigError:
-    """Build the error for a name that is no preset: another that is, or where a published model of the name lies."""
-    error = unknown_name(
-        "preset" if asked_for_preset else "encoder: neither a folder nor a preset", name, preset_names()
-    )
+    """Build the error for a name that is nothing: another that is, or where a published model of the name lies."""
+    shipped = () if asked_for_preset else shipped_names()
+    kind = "preset" if asked_for_preset else "encoder: neither a folder nor a preset nor one that ships"
+    error = unknown_name(kind, name, (*shipped, *preset_names()))
+    allowed = error.allowed
+    if shipped:
+        allowed = f"{', '.join(shipped)}; with random weights {', '.join(preset_names())}"
     known = {one.lower(): f"{organisation}/{one}" for organisation, names in _PUBLISHED.items() for one in names}
-    if name.lower() not in known:
-        return error
-    step = f"Nothing is downloaded unless asked: {HUB_PREFIX}{known[name.lower()]}"
-    return ConfigError(error.what, received=error.received, allowed=error.allowed, next_step=step)
+    step = error.next_step
+    if name.lower() in known:
+        step = f"Nothing is downloaded unless asked: {HUB_PREFIX}{known[name.lower()]}"
+    return ConfigError(error.what, received=error.received, allowed=allowed, next_step=step)
 
 
 def _place(device: str | torch.device) -> torch.device:

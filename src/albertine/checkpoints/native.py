@@ -13,6 +13,7 @@ from torch import Tensor
 
 from albertine.checkpoints.reading import read_json
 from albertine.checkpoints.source import TensorSource
+from albertine.checkpoints.storage import INT8_METADATA, pack
 from albertine.checkpoints.tensors import INDEX_FILE, WEIGHTS_FILE, find_weights, open_tensors, write_tensors
 from albertine.errors import CheckpointError, FailureError
 from albertine.files import atomic_folder, disk_errors, write_json, write_text
@@ -124,14 +125,29 @@ def write_model_files(
     task: Mapping[str, object] | None,
     manifest: Mapping[str, object],
     card: str,
+    int8: bool = False,
 ) -> None:
     """Write the files of a model into a folder that `replaced_files` gave; the arguments are `write_model_folder`'s.
 
+    Args:
+        folder: there already, and empty.
+        config: as there.
+        tensors: as there.
+        tokenizer: as there.
+        task: as there.
+        manifest: as there.
+        card: as there.
+        int8: store the weights in eight bits.
+
     Raises:
+        CheckpointError: a weight that cannot be stored in eight bits.
         FailureError: the disk is full or the place cannot be written to.
     """
     write_json(folder / CONFIG_FILE, config)
-    write_tensors(folder / WEIGHTS_FILE, tensors)
+    if int8:
+        write_tensors(folder / WEIGHTS_FILE, pack(tensors), INT8_METADATA)
+    else:
+        write_tensors(folder / WEIGHTS_FILE, tensors)
     if tokenizer is not None:
         positions = config.get("max_position_embeddings")
         tokenizer.save(folder, max_length=positions if isinstance(positions, int) else None)

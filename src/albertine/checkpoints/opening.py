@@ -32,6 +32,7 @@ from albertine.checkpoints.state import HEAD_MODULES, TaskHead
 from albertine.checkpoints.tensorflow import open_bundle
 from albertine.checkpoints.tensors import INDEX_FILE, WEIGHTS_FILE, find_weights
 from albertine.errors import CheckpointError, ConfigError, TokenizerError
+from albertine.shipped import shipped_folder
 from albertine.tokenization.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Checkpoint", "FormatName", "checkpoint_files", "open_checkpoint"]
@@ -152,8 +153,8 @@ def open_checkpoint(name: str | Path, *, allow_pickle: bool = False) -> Iterator
 
     Args:
         name: a model folder of ours or of Hugging Face's form, a folder of Google's (or the `.index` file or prefix of
-            one of its checkpoints), a sentence-transformers folder, a zip or tar archive of any of them, or
-            `hub:ORGANISATION/NAME`, which downloads.
+            one of its checkpoints), a sentence-transformers folder, a zip or tar archive of any of them, the name of an
+            encoder that ships with the package, or `hub:ORGANISATION/NAME`, which downloads.
         allow_pickle: read weights that are a pickle, with the restricted loader, where there are no others.
 
     Raises:
@@ -161,7 +162,7 @@ def open_checkpoint(name: str | Path, *, allow_pickle: bool = False) -> Iterator
         ConfigError: a download was asked for and cannot be had.
     """
     with contextlib.ExitStack() as stack:
-        path = Path(name)
+        path = shipped_folder(name) or Path(name)
         if str(name).startswith(HUB_PREFIX):
             path = fetch(str(name), allow_pickle=allow_pickle)
         if is_archive(path):
@@ -295,6 +296,8 @@ def _huggingface(
     if poolerless is not None and read.config.add_pooler and not any("pooler" in name for name in source.entries):
         read = replace(read, config=replace(read.config, add_pooler=False))
         remarks.append(f"the encoder has no pooler, as in every {poolerless}")
+    if any(entry.packed_bytes is not None for entry in source.entries.values()):
+        remarks.append("the weights are stored in eight bits, and read as float32")
     return Checkpoint(
         path=path,
         shown=shown,

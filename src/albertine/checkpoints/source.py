@@ -21,12 +21,14 @@ class StoredTensor:
     shape: tuple[int, ...]
     """As it lies in the file."""
     dtype: torch.dtype
-    """As it lies in the file."""
+    """As it is read."""
+    packed_bytes: int | None = None
+    """Bytes in the file, where the values lie there in fewer bits than `dtype` has; None where they lie as they are."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its values."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        """Bytes in the file."""
+        return math.prod(self.shape) * self.dtype.itemsize if self.packed_bytes is None else self.packed_bytes
 
 
 class TensorSource(Protocol):

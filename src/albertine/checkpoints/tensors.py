@@ -18,6 +18,7 @@ from albertine.checkpoints.reading import damaged, read_head
 from albertine.checkpoints.report import listed
 from albertine.checkpoints.shards import ShardedSource, open_shards
 from albertine.checkpoints.source import StoredTensor, TensorSource, read_all
+from albertine.checkpoints.storage import unpacked
 from albertine.errors import CheckpointError
 from albertine.files import atomic_path
 
@@ -90,6 +91,7 @@ class SafetensorsSource:
                         allowed=", ".join(_DTYPES),
                     )
                 entries[name] = StoredTensor(shape=tuple(found.get_shape()), dtype=dtype)
+            self.metadata: Mapping[str, str] = file.metadata() or {}
         self.entries: Mapping[str, StoredTensor] = entries
 
     def copy(self, name: str, into: Tensor) -> None:
@@ -109,19 +111,20 @@ class SafetensorsSource:
 
 
 def open_tensors(path: Path) -> TensorSource:
-    """Open a safetensors file, a sharded index, or a folder that holds one of them.
+    """Open a safetensors file, a sharded index, or a folder that holds one of them; weights of eight bits as float32.
 
     Args:
         path: `model.safetensors` (or any other safetensors file), an index, or the folder.
 
     Raises:
-        CheckpointError: no weights, a pickle, another format, a truncated or damaged file, a missing shard.
+        CheckpointError: no weights, a pickle, another format, a truncated or damaged file, a missing shard, scales that
+            do not fit their weights.
     """
     if path.is_dir():
         path = find_weights(path)
     if path.name.endswith(".index.json"):
-        return ShardedSource(path, open_shards(path, SafetensorsSource))
-    return SafetensorsSource(path)
+        return ShardedSource(path, open_shards(path, _open_file))
+    return _open_file(path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -145,11 +148,16 @@ def find_weights(folder: Path) -> Path:
     raise _no_weights(folder)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write `tensors` as one safetensors file, whole or not at all; two names of one storage are written twice.
 
     The file is byte for byte the one that the library's `save_file` writes, but a tensor passes piece by piece, so that
     tensors that share memory, lie in it in another order or on a device take no more of it.
+
+    Args:
+        path: the file.
+        tensors: by name.
+        metadata: what the header says beside them.
 
     Raises:
         CheckpointError: a tensor of a type that is not read here either.
@@ -166,7 +174,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             )
     ranks = {dtype: rank for rank, dtype in enumerate(types)}
     ordered = sorted(tensors, key=lambda name: (ranks[tensors[name].dtype], name))
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     offset = 0
     for name in ordered:
         tensor = tensors[name]
@@ -179,6 +187,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in ordered:
             _write_values(file, tensors[name])
+
+
+def _open_file(path: Path) -> TensorSource:
+    source = SafetensorsSource(path)
+    return unpacked(source, source.metadata)
 
 
 def _write_values(file: BinaryIO, tensor: Tensor) -> None:

@@ -25,6 +25,7 @@ from albertine.checkpoints.opening import checkpoint_files
 from albertine.checkpoints.report import listed
 from albertine.checkpoints.sentence_transformers import write_sentence_transformers
 from albertine.checkpoints.state import ModelState, TaskHead
+from albertine.checkpoints.storage import Storage, check_storage, read_back
 from albertine.errors import CheckpointError
 from albertine.files import write_json
 from albertine.models.encoder import Encoder
@@ -54,25 +55,29 @@ def save_encoder(
     tokenizer: Tokenizer | None,
     folder: str | Path,
     format: TargetFormat = "huggingface",
+    *,
+    storage: Storage | None = None,
 ) -> None:
     """Write an encoder, with its pretraining heads where it has them, to a folder.
 
     Args:
-        encoder: in any dtype, which is kept.
+        encoder: in any dtype.
         tokenizer: written beside it; None writes none.
         folder: made where it does not exist; files in it that belong to no model stay.
         format: huggingface: a folder that transformers opens and computes the same with, refused for a configuration
             that transformers has no code for; albertine: the same where that is possible, else our own names;
             tensorflow: what Google's code reads; sentence-transformers: the encoder with mean pooling.
+        storage: fp32; bf16, half of that; int8, a quarter, for the format albertine alone; None keeps the dtype.
 
     Raises:
-        ConfigError: an unknown format, or a configuration that the format cannot hold.
+        ConfigError: an unknown format, or a configuration or a storage that the format cannot hold.
         CheckpointError: files of another model would stay beside this one.
         FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
     """
     prefix = "" if isinstance(encoder, PretrainingModel) else ENCODER_PREFIX
     tensors = {prefix + name: tensor for name, tensor in encoder.state_dict().items()}
-    save_state(ModelState(config=encoder.config, tensors=tensors), tokenizer, Path(folder), format)
+    state = ModelState(config=encoder.config, tensors=tensors)
+    save_state(state, tokenizer, Path(folder), format, storage=storage)
 
 
 def save_state(
@@ -81,6 +86,7 @@ def save_state(
     folder: Path,
     format: TargetFormat,
     *,
+    storage: Storage | None = None,
     task: Mapping[str, object] | None = None,
     manifest: Mapping[str, object] | None = None,
     card: str | None = None,
@@ -93,6 +99,7 @@ def save_state(
         tokenizer: written beside it; None writes none.
         folder: made where it does not exist; files in it that belong to no model stay.
         format: see `save_encoder`.
+        storage: likewise.
         task: task.json of the source, kept where the format has a place for it.
         manifest: of the training that made the model, in place of one that says nothing but versions.
         card: the model card that tells of that training, likewise.
@@ -100,15 +107,18 @@ def save_state(
             raises keeps it from there.
 
     Returns:
-        The model as it was written, and what the format had no place for.
+        The model as it was written, with the values that reading it gives, and what the format had no place for.
 
     Raises:
-        ConfigError: an unknown format, or a configuration that the format cannot hold.
+        ConfigError: an unknown format, or a configuration or a storage that the format cannot hold.
         CheckpointError: a configuration that no original TensorFlow code computes; a folder in which files of another
             model, which is not ours to remove, would stay beside this one.
         FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
     """
     fit = fitted(state, format)
+    if storage is not None:
+        check_storage(storage, format=format)
+        fit = replace(fit, state=replace(fit.state, tensors=read_back(fit.state.tensors, storage)))
     if task is not None and format != "albertine":
         fit = replace(
             fit, notes=(*fit.notes, "task.json is left out, with calibration and thresholds: it is Albertine's")
@@ -126,6 +136,7 @@ def save_state(
                 task=task if format == "albertine" else None,
                 manifest=manifest or encoder_manifest(),
                 card=card or encoder_card(fit.state.config, folder.name),
+                int8=storage == "int8",
             )
             head = fit.state.head
             if format == "albertine" and head is not None and head.problem == "single" and task is None:
@@ -159,20 +170,23 @@ def _write_model(
     task: Mapping[str, object] | None,
     manifest: Mapping[str, object],
     card: str,
+    int8: bool,
 ) -> None:
     if state.pooling is not None:
         write_sentence_transformers(folder, state.pooling, state.tensors, hidden_size=state.config.hidden_size)
     tensors = {name: tensor for name, tensor in state.tensors.items() if not name.startswith("pooling.")}
-    config, kind = state.config, model_type(state.config)
+    config = state.config
+    kind = "albertine" if int8 else model_type(config)  # what others cannot read they are to refuse
     names = file_names(tensors, config, kind)
     write_model_files(
         folder,
-        config=config_to_json(config) | _class_of(state, kind),
+        config=config_to_json(config, kind) | _class_of(state, kind),
         tensors={names[name]: tensor for name, tensor in tensors.items()},
         tokenizer=tokenizer,
         task=task,
         manifest=manifest,
         card=card,
+        int8=int8,
     )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from albertine.checkpoints.convert import convert as run_convert
 from albertine.checkpoints.fitting import TargetFormat
+from albertine.checkpoints.storage import Storage
 from albertine.checkpoints.verify import DEFAULT_TOLERANCE
 from albertine.cli import options
 from albertine.cli.output import show_json, show_text
@@ -23,7 +24,13 @@ def convert(
         str, typer.Argument(help="Model folder, TensorFlow checkpoint, archive, hub:ORGANISATION/NAME or preset:NAME.")
     ],
     target: Annotated[Path, typer.Argument(help="The folder to write.")],
-    to: Annotated[str, typer.Option("--to", help="albertine, huggingface, tensorflow or sentence-transformers.")],
+    to: Annotated[
+        str | None, typer.Option("--to", help="albertine, huggingface, tensorflow or sentence-transformers.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", help="fp32, bf16 or int8 (read by Albertine alone); default: as in the source."),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Open the result, run both on the same texts, keep it only if they agree.")
     ] = False,
@@ -51,11 +58,12 @@ def convert(
     ] = DEFAULT_TOLERANCE,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Write a model in another format, and prove it: --verify."""
+    """Write a model in another format, or with smaller weights, and prove it: --verify."""
     result = run_convert(
         source,
         target,
-        to=cast("TargetFormat", to),  # checked there, as are the others
+        to=cast("TargetFormat | None", to),  # checked there, as are the others
+        storage=cast("Storage | None", storage),
         verify=verify,
         activation=activation,  # type: ignore[arg-type]  # as above
         share=_share(share),

@@ -42,6 +42,15 @@ def build(
     keep_titles: Annotated[
         bool, typer.Option("--keep-titles", help="Keep titles that extracts repeat in the text.")
     ] = False,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--exclude",
+            help="Evaluation data in any format, a file, folder or quoted pattern (once for each): documents that have "
+            "13 words or Chinese characters in a row of it are left out.",
+            rich_help_panel=_CLEANING,
+        ),
+    ] = None,
     encoding: options.EncodingOption = "utf-8",
     on_error: options.OnErrorOption = "stop",
     markup: Annotated[
@@ -117,7 +126,13 @@ def build(
         tokens_per_shard=tokens_per_shard,
     )
     report = build_corpus(
-        list(corpus), tokenizer=tokenizer, out=out, choices=choices, workers=workers, resume=not restart
+        list(corpus),
+        tokenizer=tokenizer,
+        out=out,
+        choices=choices,
+        exclude=exclude or (),
+        workers=workers,
+        resume=not restart,
     )
     if as_json:
         show_json(report.to_dict())

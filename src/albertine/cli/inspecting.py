@@ -11,17 +11,35 @@ from albertine.cli import options
 from albertine.cli.output import show_json, show_text
 from albertine.data.check import check_data
 from albertine.data.columns import Columns
+from albertine.errors import ConfigError
 from albertine.inference.info import info as read_info
+from albertine.shipped import render_shipped, shipped_encoders
 from albertine.tokenization.tokenizer import load_tokenizer
 
 __all__ = ["check", "info"]
 
+SHIPPED_SCHEMA = 1
+
 
 def info(
-    name: Annotated[str, typer.Argument(help="A preset's name or a model folder.")],
+    name: Annotated[
+        str | None, typer.Argument(help="A model folder, a shipped encoder's name or a preset's.", show_default=False)
+    ] = None,
+    shipped: Annotated[
+        bool, typer.Option("--shipped", help="List the encoders that ship with this installation.")
+    ] = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Say how large a model is: parameters (unique and executed), bytes, FLOPs, configuration."""
+    """Say how large a model is: parameters (unique and executed), bytes, FLOPs, configuration; or what ships."""
+    if shipped:
+        encoders = shipped_encoders()
+        if as_json:
+            show_json({"schema_version": SHIPPED_SCHEMA, "encoders": [one.to_dict() for one in encoders]})
+        else:
+            show_text(render_shipped(encoders))
+        return
+    if name is None:
+        raise ConfigError("no model is named", where="NAME", next_step="Name one; --shipped lists those that ship")
     result = read_info(name)
     if as_json:
         show_json(result.to_dict())

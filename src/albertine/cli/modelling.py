@@ -18,6 +18,7 @@ from albertine.records import Example, Opinion, Prediction, Span
 from albertine.tasks.config import parse_options
 from albertine.training import run
 from albertine.training.data_source import DataSource, task_behind
+from albertine.training.default_encoder import AUTO
 from albertine.training.manifest import read_measurements
 from albertine.training.methods.choices import Methods
 from albertine.training.recipe import Recipe
@@ -34,8 +35,14 @@ PREDICT_SCHEMA = 1
 def finetune(
     task: Annotated[str, typer.Argument(help="What to learn: " + ", ".join(registry.tasks.builtin) + ".")],
     data: Annotated[Path, typer.Argument(help="A data file, or a folder with train, dev and test.")],
-    encoder: Annotated[str, typer.Option("--encoder", help="Folder, preset:NAME, or a baseline's name.")],
     out: options.OutOption,
+    encoder: Annotated[
+        str,
+        typer.Option(
+            "--encoder",
+            help="Folder, shipped encoder, preset:NAME or baseline; auto: what ships for the data's language.",
+        ),
+    ] = AUTO,
     dev: options.DevOption = None,
     test: options.TestOption = None,
     text_column: options.TextColumn = None,

@@ -99,14 +99,16 @@ EncodersOption = Annotated[
     str | None,
     typer.Option(
         "--encoders",
-        help="Encoders, separated by commas: folders or preset:NAME; none for baselines alone. "
-        "Default: BERT and ALBERT of 4 layers x 312, random weights.",
+        help="Encoders, separated by commas: folders, shipped encoders or preset:NAME; none for baselines alone. "
+        "Default: what ships for the data's language, else BERT and ALBERT of 4 layers x 312, random weights.",
     ),
 ]
 BaselinesOption = Annotated[
     str | None,
     typer.Option(
-        "--baselines", help="Baselines, separated by commas, or none (default: bag-of-words,word-vectors,bilstm)."
+        "--baselines",
+        help="Baselines, separated by commas, or none (default: those of bag-of-words,overlap,word-vectors,bilstm that "
+        "can do the task; overlap compares the two texts of a pair).",
     ),
 ]
 EpochsOption = Annotated[

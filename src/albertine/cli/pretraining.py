@@ -16,7 +16,13 @@ from albertine.cli.output import say, show_json, show_text
 from albertine.errors import ConfigError
 from albertine.training.config import OptimizerName, ScheduleName
 from albertine.training.pretraining import run
-from albertine.training.pretraining.choices import Objective, PairAsked, PretrainingConfig, pretraining_defaults
+from albertine.training.pretraining.choices import (
+    InitialWords,
+    Objective,
+    PairAsked,
+    PretrainingConfig,
+    pretraining_defaults,
+)
 
 __all__ = ["pretrain"]
 
@@ -73,6 +79,14 @@ def pretrain(
             rich_help_panel=_EXAMPLES,
         ),
     ] = "0.15",
+    initial_words: Annotated[
+        InitialWords,
+        typer.Option(
+            "--initial-words",
+            help="Word embeddings to begin with: by what stands near each other in the corpus, or random.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "co-occurrence",
     lengths: Annotated[
         str,
         typer.Option("--lengths", help="Tokens of a row; with shares, one after another.", rich_help_panel=_EXAMPLES),
@@ -163,6 +177,7 @@ def pretrain(
         ramp=ramp,
         tokens_per_micro_batch=_count(tokens_per_micro_batch, "--tokens-per-micro-batch") or 0,
         held_out_tokens=_count(held_out_tokens, "--held-out-tokens"),
+        initial_words=initial_words,
         new_vocabulary=new_vocabulary,
     )
     given = {

@@ -20,7 +20,7 @@ from albertine.models.body import body_kind
 from albertine.models.config import EncoderConfig, pretraining_choices
 from albertine.training.candidates import Candidate, find_candidate
 
-__all__ = ["DEFAULT_ENCODERS", "Contestant", "contestants"]
+__all__ = ["DEFAULT_ENCODERS", "Contestant", "able", "contestants"]
 
 DEFAULT_ENCODERS = ("preset:bert-chinese-tiny", "preset:albert-chinese-tiny")
 """BERT and ALBERT of one width and depth, each otherwise with its family's values: sharing and factorised embeddings
@@ -61,7 +61,7 @@ def contestants(
     """Look up every candidate of a comparison before anything runs.
 
     Args:
-        encoders: folders or `preset:NAME`; None for `DEFAULT_ENCODERS`.
+        encoders: what `find_candidate` knows; None for `DEFAULT_ENCODERS`.
         baselines: registered names; None for all of `possible`.
         texts: language of the descriptions.
         possible: the baselines that can do the task.
@@ -79,10 +79,9 @@ def contestants(
             allowed=", ".join(registry.baselines.names()),
             next_step="Encoders are named with --encoders",
         )
-    if unable := [name for name in asked if name in registry.baselines.builtin and name not in possible]:
-        raise ConfigError(
-            "this baseline cannot do the task", received=unable[0], allowed=", ".join(possible) or "none of them"
-        )
+    for name in asked:
+        if not _can(name, possible):
+            raise _unable(name, possible, "the task")
     found = [_contestant(find_candidate(name), texts) for name in [*wanted, *asked]]
     if not found:
         raise ConfigError(
@@ -93,6 +92,32 @@ def contestants(
         raise ConfigError("a candidate is named twice", received=twice[0], next_step="Name every candidate once")
     clashing = {name for name, count in Counter(one.file_name for one in found).items() if count > 1}
     return tuple(_renamed(one) if one.file_name in clashing else one for one in found)
+
+
+def able(found: Sequence[Contestant], possible: Sequence[str], *, asked: bool) -> tuple[Contestant, ...]:
+    """Keep who can do the task with the data that there are.
+
+    Args:
+        found: looked up before the data were read.
+        possible: the baselines that can do the task with them.
+        asked: whether baselines were named, which none of them is dropped from.
+
+    Raises:
+        ConfigError: a baseline that was named cannot do it, or nothing is left.
+    """
+    unable = [one for one in found if one.candidate.baseline is not None and not _can(one.source, possible)]
+    if unable and (asked or len(unable) == len(found)):
+        raise _unable(unable[0].source, possible, "the task with these data")
+    return tuple(one for one in found if one not in unable)
+
+
+def _can(name: str, possible: Sequence[str]) -> bool:
+    """Say whether a baseline can do something; of those that plug-ins add, nothing is known."""
+    return name not in registry.baselines.builtin or name in possible
+
+
+def _unable(name: str, possible: Sequence[str], what: str) -> ConfigError:
+    return ConfigError(f"this baseline cannot do {what}", received=name, allowed=", ".join(possible) or "none of them")
 
 
 def _contestant(candidate: Candidate, texts: Catalogue) -> Contestant:

@@ -364,7 +364,8 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
 
 def _ticks(low: float, high: float, count: int) -> list[float]:
     """Return round values from at or below `low` to at or above `high`, about `count` steps apart."""
-    span = high - low if high > low else max(abs(high), 1.0) * 0.1
+    large = max(abs(high), 1.0)
+    span = high - low if high - low > 1e-6 * large else 0.1 * large  # what differs by rounding is equal
     rough = span / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)

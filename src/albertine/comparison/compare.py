@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from albertine.catalogue import catalogue
-from albertine.comparison.candidates import contestants
+from albertine.comparison.candidates import able, contestants
 from albertine.comparison.machine import machine_info
 from albertine.comparison.notes import budget_sentence, data_summary, remarks
 from albertine.comparison.plan import Plan
@@ -30,6 +30,7 @@ from albertine.settings import language
 from albertine.tasks.config import TaskConfig, options_from
 from albertine.training.config import TrainingConfig
 from albertine.training.data_source import DataSource, named_task
+from albertine.training.default_encoder import default_encoders
 from albertine.training.manifest import command_line
 from albertine.training.progress import ProgressCallback
 from albertine.training.recipe import find_task
@@ -77,8 +78,10 @@ def compare(
 
     Args:
         data: a file (split 80/10/10) or a folder with train, dev and test.
-        encoders: folders, or `preset:NAME` for random weights; None for a BERT and an ALBERT of 4 layers of 312.
-        baselines: bag-of-words, word-vectors, bilstm; None for all that can do the task, an empty list for none.
+        encoders: folders, names of encoders that ship with the package, or `preset:NAME` for random weights; None for
+            those that ship for the language of the data, or else a BERT and an ALBERT of 4 layers of 312.
+        baselines: bag-of-words, overlap (of pairs), word-vectors, bilstm; None for all that can do the task with these
+            data, an empty list for none.
         out: a folder of its own for the comparison: report.html, report.json, and under jobs/ every trained model.
         seeds: trainings of every candidate.
         task: the task's name, or a benchmark's, such as glue/sst2.
@@ -138,8 +141,11 @@ def compare(
     )
     if seeds < 1:
         raise ConfigError("at least one training is needed", where="seeds", received=seeds, allowed="1 or more")
-    candidates = contestants(encoders, baselines, texts, possible=record.baselines(task_options))
+    named_ones = contestants(encoders, baselines, texts, possible=record.baselines(task_options, ()))
     splits = named.source.splits(record, named.options, seed=split_seed, duplicates=duplicates, limit=limit)
+    if encoders is None and (shipped := default_encoders(splits.train)):
+        named_ones = contestants(shipped, baselines, texts, possible=record.baselines(task_options, ()))
+    candidates = able(named_ones, record.baselines(task_options, splits.test), asked=baselines is not None)
     told = TaskConfig(task=named.task, labels=splits.labels, options=task_options)
     format = named.source.format(record, named.options)
     summary = data_summary(splits, format, texts, dev_as_test=_dev_as_test(named.source, format, splits))

@@ -14,8 +14,7 @@ from albertine.comparison.results import PredictionCost
 from albertine.errors import DataError
 from albertine.evaluation.timing import Clock, peak_memory_bytes, percentiles
 from albertine.inference.model import Model
-from albertine.models.body import body_flops_per_token
-from albertine.models.ngrams import BagOfWordsConfig
+from albertine.models.body import SolverConfig, body_flops_per_token
 from albertine.records import Example
 
 __all__ = ["Measured", "bytes_on_disk", "measure"]
@@ -122,6 +121,6 @@ def _mean_tokens(model: Model, examples: Sequence[Example]) -> float | None:
 
 
 def _flops(model: Model, tokens: float | None) -> float | None:
-    if tokens is None or isinstance(model.config, BagOfWordsConfig):
+    if tokens is None or isinstance(model.config, SolverConfig):
         return None
     return body_flops_per_token(model.config, max(1, round(tokens)))

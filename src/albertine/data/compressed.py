@@ -1,18 +1,20 @@
-"""The bytes of a file, unpacked: plain, .gz, .xz, .zst or a .zip with one member."""
+"""The bytes of a file, unpacked: plain, .gz, .xz, .zst or a .zip with one member; or of all members of an archive."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import lzma
+import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from albertine.errors import DataError, nearest
 
-__all__ = ["Source", "read_source"]
+__all__ = ["Source", "read_members", "read_source"]
 
 _PACKED = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 _MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
@@ -71,6 +73,55 @@ def read_source(path: Path) -> Source:
             "this is an archive of many files", where=str(path), next_step="Unpack it and pass one file of it"
         )
     return Source(path=path, data=data, suffix=suffix)
+
+
+def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield every file that is in a file, with its name: a plain one itself, of an archive all, packed ones unpacked.
+
+    Archives are .zip and .tar, packed or not, and those in them.
+
+    Raises:
+        DataError: the file is missing, is no file, cannot be read, is damaged, or is locked with a password.
+    """
+    yield from _members(path, path.name, _file_bytes(path))
+
+
+def _members(path: Path, name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    packing = next((one for magic, one in _MAGIC.items() if data.startswith(magic)), None)
+    if data[257:262] == b"ustar" or (name.endswith(".tar") and packing is None):
+        for inner, content in _archived(path, data, tarred=True):
+            yield from _members(path, f"{name}/{inner}", content)
+    elif packing == "zip" and not name.lower().endswith(tuple(_FOREIGN)):
+        for inner, content in _archived(path, data, tarred=False):
+            yield from _members(path, f"{name}/{inner}", content)
+    elif packing and packing != "zip":
+        bare = name.removesuffix(next((one for one in _PACKED if name.lower().endswith(one)), ""))
+        yield from _members(path, bare, _unpacked(path, data, packing))
+    else:
+        yield name, data
+
+
+def _archived(path: Path, data: bytes, *, tarred: bool) -> Iterator[tuple[str, bytes]]:
+    try:
+        if tarred:
+            with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+                for member in tar:
+                    if member.isfile() and (file := tar.extractfile(member)) is not None:
+                        yield member.name, file.read()
+            return
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for info in archive.infolist():
+                if info.flag_bits & 1:
+                    raise DataError("this zip is locked with a password", where=str(path), next_step="Unpack it first")
+                if not info.is_dir() and not info.filename.startswith("__MACOSX/"):
+                    yield info.filename, archive.read(info)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise DataError(
+            "this archive is damaged, cut short or packed in a way that is not read",
+            where=str(path),
+            received=str(error) or type(error).__name__,
+            next_step="Copy or download it again, or unpack it yourself",
+        ) from error
 
 
 def _file_bytes(path: Path) -> bytes:

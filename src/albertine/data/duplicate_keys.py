@@ -7,9 +7,7 @@ character.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from albertine.data.minhash import Hashes, band_keys, mixed, signatures
+from albertine.data.minhash import Hashes, band_keys, signatures
+from albertine.data.unit_runs import MOST_CODES, CodeUnits, code_units, letters, split_units, together
 from albertine.errors import ConfigError, DataError
 from albertine.files import atomic_path
 
@@ -29,11 +28,9 @@ _ROWS = 5
 _SIZE = _BANDS * _ROWS
 _UNITS = 5
 _FORMAT = 0x31302D5359454B41
-# Texts are worked on together up to so many code units; of a longer text the first so many give the signature.
-_BATCH = 1 << 20
+# Of a longer text the first so many code units give the signature.
+_BATCH = MOST_CODES
 _BATCH_TEXTS = 1 << 12
-_BASE = 0x9E3779B97F4A7C15
-_BREAK, _INSIDE, _UNIT, _SECOND_HALF = range(4)
 _Uint16 = npt.NDArray[np.uint16]
 
 
@@ -71,116 +68,39 @@ class DuplicateKeys:
 
 def document_keys(texts: Sequence[str], choices: DuplicateChoices) -> DuplicateKeys:
     """Return the keys of some documents; each depends on its text and the choices alone."""
-    folded, exact = _folded(texts)
+    codes, exact = _exact(texts)
     if not choices.near:
         return DuplicateKeys(
             exact=exact, bands=np.zeros((0, len(texts)), np.uint64), signatures=np.zeros((len(texts), 0), np.uint16)
         )
     bands = np.zeros((_BANDS, len(texts)), dtype=np.uint64)
     lower = np.zeros((len(texts), _SIZE), dtype=np.uint16)
-    start = 0
-    while start < len(folded):
-        end, total = start, 0
-        while end < len(folded) and (end == start or total + len(folded[end]) <= _BATCH):
-            total += len(folded[end])
-            end += 1
-        pieces, counts = _pieces(folded[start:end])
-        compared = np.flatnonzero(counts >= choices.shortest - _UNITS + 1)
+    for start, end in together([len(one) for one in codes]):
+        units = split_units(codes[start:end])
+        enough = np.diff(units.firsts) >= choices.shortest
+        compared = np.flatnonzero(enough)
         if len(compared):
-            pieces = pieces[np.repeat(counts >= choices.shortest - _UNITS + 1, counts)]
+            inside = units.inside(_UNITS)
+            counts = np.maximum(np.diff(units.firsts) - _UNITS + 1, 0)
+            pieces = units.runs(_UNITS)[inside][np.repeat(enough, counts)]
             edges = np.concatenate([[0], np.cumsum(counts[compared])])
             minima = signatures(pieces, edges, _SIZE)
             # 0 is what a document that is not compared has.
             bands[:, start + compared] = np.maximum(band_keys(minima, _BANDS), 1).T
             lower[start + compared] = minima.astype(np.uint16)
-        start = end
     return DuplicateKeys(exact=exact, bands=bands, signatures=lower)
 
 
-def _folded(texts: Sequence[str]) -> tuple[list[_Uint16], Hashes]:
-    """Return the folded letters and digits of every text with their classes in place, and the hash of all of them."""
-    fold, classes = _tables()
-    folded: list[_Uint16] = []
+def _exact(texts: Sequence[str]) -> tuple[list[CodeUnits], Hashes]:
+    """Return the code units of every text that give its signature, and the hash of all its letters and digits."""
+    found: list[CodeUnits] = []
     exact = np.empty(len(texts), dtype=np.uint64)
     for index, text in enumerate(texts):
-        units = np.frombuffer(text.encode("utf-16-le", errors="surrogatepass"), dtype=np.uint16)
-        letters = fold[units[classes[units] != _BREAK]].tobytes() or text.encode(errors="surrogatepass")
-        exact[index] = int.from_bytes(hashlib.blake2b(letters, digest_size=8).digest(), "little")
-        folded.append(units[:_BATCH])
-    return folded, exact
-
-
-def _pieces(texts: Sequence[_Uint16]) -> tuple[Hashes, npt.NDArray[np.int64]]:
-    """Return the hashed runs of five units of all texts, one text after another, and how many each has.
-
-    With H the running sum of c[i] * B^i modulo 2^64, the letters from a to b hash to (H[b] - H[a]) * B^-a.
-    """
-    fold, classes = _tables()
-    lengths = np.array([len(text) for text in texts], dtype=np.int64)
-    units = np.concatenate(texts)
-    kinds = classes[units]
-    letters = kinds != _BREAK
-    begins = kinds == _UNIT
-    inside = kinds == _INSIDE
-    begins[1:] |= inside[1:] & (kinds[:-1] != _INSIDE)
-    begins[:1] |= inside[:1]
-    edges = np.concatenate([[0], np.cumsum(lengths)])
-    # A word at the start of a text is a new one even where the text before ends in a letter.
-    heads = edges[:-1][lengths > 0]
-    begins[heads] |= inside[heads]
-    powers, inverse = _powers()
-    terms = _characters()[fold[units[letters]]]
-    terms[begins[letters]] += np.uint64(_BASE)
-    terms *= powers[: len(terms)]
-    running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
-    # Where the units start among the letters, and how many units every text has.
-    starts = np.flatnonzero(begins[letters])
-    counts = np.diff(np.concatenate([[0], np.cumsum(begins)])[edges])
-    ends = np.concatenate([starts, [len(terms)]])
-    firsts = np.concatenate([[0], np.cumsum(counts)])
-    place = np.arange(len(starts)) - np.repeat(firsts[:-1], counts)
-    fits = np.flatnonzero(place + _UNITS <= np.repeat(counts, counts))
-    begin = starts[fits]
-    return (running[ends[fits + _UNITS]] - running[begin]) * inverse[begin], np.maximum(counts - _UNITS + 1, 0)
-
-
-@functools.cache
-def _tables() -> tuple[_Uint16, npt.NDArray[np.uint8]]:
-    """Return, for every UTF-16 code unit, what it is folded to, and its class."""
-    fold = np.arange(1 << 16, dtype=np.uint16)
-    classes = np.full(1 << 16, _BREAK, dtype=np.uint8)
-    for unit in range(1 << 16):
-        character = chr(unit)
-        if not character.isalnum():
-            continue
-        simple = unicodedata.normalize("NFKC", character).casefold()
-        if len(simple) == 1 and simple.isalnum() and ord(simple) < 1 << 16:
-            fold[unit] = ord(simple)
-        single = 0x2E80 <= unit < 0xA4D0 or 0xAC00 <= unit < 0xD7B0 or 0xF900 <= unit < 0xFB00
-        classes[unit] = _UNIT if single else _INSIDE
-    # Beyond U+FFFF a character is a pair; its first half begins a unit.
-    classes[0xD800:0xDC00] = _UNIT
-    classes[0xDC00:0xE000] = _SECOND_HALF
-    return fold, classes
-
-
-@functools.cache
-def _characters() -> Hashes:
-    """Return a random number for every code unit."""
-    return mixed(np.arange(1, (1 << 16) + 1, dtype=np.uint64) * np.uint64(_BASE))
-
-
-@functools.cache
-def _powers() -> tuple[Hashes, Hashes]:
-    """Return the powers of an odd number modulo 2^64, and those of its inverse."""
-    base = _BASE | 1
-    inverse = pow(base, -1, 1 << 64)
-    tables = []
-    for value in (base, inverse):
-        factors = np.full(_BATCH + 1, value, dtype=np.uint64)
-        factors[0] = 1
-        tables.append(np.cumprod(factors))
-    return tables[0], tables[1]
+        codes = code_units(text)
+        said = letters(codes).tobytes() or text.encode(errors="surrogatepass")
+        exact[index] = int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "little")
+        found.append(codes[:_BATCH])
+    return found, exact
 
 
 def write_keys(target: Path, texts: Iterable[str], choices: DuplicateChoices | None = None) -> int:

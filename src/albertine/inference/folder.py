@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from albertine.checkpoints.huggingface import ENCODER_BODY, config_from_json, config_to_json, model_type
+from albertine.checkpoints.huggingface import ENCODER_BODY, ModelType, config_from_json, config_to_json, model_type
 from albertine.checkpoints.huggingface_heads import head_config
 from albertine.checkpoints.matching import encoder_state, fill
 from albertine.checkpoints.names import ENCODER_PREFIX, Place, file_names
@@ -75,7 +76,7 @@ def read_config(contents: FolderContents) -> AnyConfig:
 def folder_tensors(module: nn.Module, config: AnyConfig) -> dict[str, Tensor]:
     """Return the module's weights by the names they have in the file."""
     tensors = module.state_dict()
-    names = _file_names(tensors, config)
+    names = _file_names(tensors, config, None)
     return {names[name]: tensor for name, tensor in tensors.items()}
 
 
@@ -88,7 +89,7 @@ def restored_module(task: AnyTask, task_config: TaskConfig, config: BodyConfig, 
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         module = task.build(config, task_config)
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    names = _file_names(shapes, config)
+    names = _file_names(shapes, config, cast("ModelType", contents.config["model_type"]))  # checked when it was read
     found = contents.source.entries
     wrong = [f"{in_file} is missing" for in_file in names.values() if in_file not in found]
     wrong += [f"{in_file} belongs nowhere" for in_file in sorted(set(found) - set(names.values()))]
@@ -128,11 +129,17 @@ def module_of_checkpoint(task: AnyTask, task_config: TaskConfig, opened: Checkpo
     return FoundModule(module=module, config=found.config)
 
 
-def _file_names(names: Iterable[str], config: AnyConfig) -> dict[str, str]:
-    """Return the name in the file of every tensor of a task's module; what stands on the body keeps its own."""
+def _file_names(names: Iterable[str], config: AnyConfig, kind: ModelType | None) -> dict[str, str]:
+    """Return the name in the file of every tensor of a task's module; what stands on the body keeps its own.
+
+    Args:
+        names: of the module.
+        config: of the body.
+        kind: whose names the file has; None for those of the program that computes the same function.
+    """
     names = list(names)
     if not isinstance(config, EncoderConfig):
         return dict(zip(names, names, strict=True))
     inner = [ENCODER_PREFIX + name.removeprefix(_BODY) if name.startswith(_BODY) else name for name in names]
-    in_file = file_names(inner, config, model_type(config))
+    in_file = file_names(inner, config, kind or model_type(config))
     return {name: in_file[one] for name, one in zip(names, inner, strict=True)}

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,10 +34,9 @@ from albertine.inference.folder import (
 )
 from albertine.inference.inputs import Input, examples_of
 from albertine.inference.precision import Precision, choose_precision, with_reduced_weights
-from albertine.models.bag_of_words import BagOfWords
-from albertine.models.body import AnyConfig, body_parameters
+from albertine.models.body import AnyConfig, SolverConfig, body_parameters
 from albertine.models.config import EncoderConfig, ParameterCount
-from albertine.models.ngrams import BagOfWordsConfig
+from albertine.models.solved import SolvedModel, restored_model
 from albertine.records import DocumentAnswer, Example, Prediction
 from albertine.tasks.config import TaskConfig
 from albertine.tasks.task import AnyTask, FloatArray, Task
@@ -60,25 +58,34 @@ class Predictor(Protocol):
         """Return one answer an example, in their order."""
 
 
-class BagPredictor:
-    """A bag of words, called like the engine: an answer is the logits of a classifier."""
+class SolvedPredictor:
+    """A model that a solver fitted, called like the engine.
 
-    def __init__(self, bag: BagOfWords) -> None:
-        self.bag = bag
+    Args:
+        solved: the model.
+        task: a task that says how its outputs become answers.
+        task_config: what the task remembers.
+    """
 
-    def reported_answers(self, items: Sequence[Example]) -> list[FloatArray]:
-        """Return the logarithm of every label's probability, [C] float32 an example."""
-        found = self.bag.scores([one.text for one in items], [one.text_pair for one in items])
-        return list(np.log(np.maximum(found, np.finfo(np.float32).tiny)).astype(np.float32))
+    def __init__(self, solved: SolvedModel, task: AnyTask, task_config: TaskConfig) -> None:
+        assert task.solving is not None, "a solver's baseline does tasks that say what its outputs are"
+        self.solved = solved
+        self._answers = task.solving.answers
+        self._task_config = task_config
+
+    def reported_answers(self, items: Sequence[Example]) -> list[Any]:
+        """Return the task's answers, one an example, in their order."""
+        outputs = self.solved.outputs([one.text for one in items], [one.text_pair for one in items])
+        return self._answers(outputs, self._task_config)
 
 
 class Model:
     """A trained model with everything it needs to answer.
 
     Args:
-        learnt: the trained module, as `task.build` made it, in fp32; or a fitted bag of words.
+        learnt: the trained module, as `task.build` made it, in fp32; or a baseline that a solver fitted.
         config: the body's configuration.
-        tokenizer: the module's own; None for a bag of words.
+        tokenizer: the module's own; None for what a solver fitted.
         task: the task's record.
         task_config: what the task remembers.
         precision: "auto" measures which is faster on this machine.
@@ -92,7 +99,7 @@ class Model:
 
     def __init__(
         self,
-        learnt: nn.Module | BagOfWords,
+        learnt: nn.Module | SolvedModel,
         *,
         config: AnyConfig,
         tokenizer: Tokenizer | None,
@@ -112,12 +119,12 @@ class Model:
         self.card = card
         self.precision: Precision = "fp32"
         self.predictor: Predictor
-        if isinstance(learnt, BagOfWords):
+        if not isinstance(learnt, nn.Module):
             if precision not in ("auto", "fp32"):
                 raise ConfigError(
-                    "a bag of words has no such precision", received=repr(precision), allowed="auto, fp32"
+                    f"{self.body_kind} has no such precision", received=repr(precision), allowed="auto, fp32"
                 )
-            self.predictor = BagPredictor(learnt)
+            self.predictor = SolvedPredictor(learnt, task, task_config)
             return
         assert tokenizer is not None, "a module reads token ids"
         self.precision = choose_precision(next(learnt.parameters()).device, precision)
@@ -141,9 +148,9 @@ class Model:
     @property
     def parameters_info(self) -> ParameterCount:
         """Parameters of the encoder and its pooler, or of the whole baseline: stored, and met by a text."""
-        if isinstance(self.learnt, BagOfWords):
+        if not isinstance(self.learnt, nn.Module):
             return ParameterCount(unique=self.learnt.parameter_count, executed=self.learnt.parameter_count)
-        assert not isinstance(self.config, BagOfWordsConfig), "a module has a body's configuration"
+        assert not isinstance(self.config, SolverConfig), "a module has a body's configuration"
         return body_parameters(self.config)
 
     def predict(self, texts: Sequence[Input]) -> list[Prediction]:
@@ -231,10 +238,10 @@ class Model:
             FailureError: the disk is full or the place cannot be written to.
         """
         tensors: Mapping[str, Tensor]
-        if isinstance(self.learnt, BagOfWords):
-            tensors = self.learnt.tensors()
-        else:
+        if isinstance(self.learnt, nn.Module):
             tensors = folder_tensors(self.learnt, self.config)
+        else:
+            tensors = self.learnt.tensors()
         write_model_folder(
             Path(folder),
             config=folder_config(self.config, None if self.task.head is None else self.task.head(self.task_config)),
@@ -258,7 +265,7 @@ def load(
     Args:
         folder: as `Model.save` or `albertine finetune` wrote it; or whatever `load_encoder` opens, if it holds the
             head of a task with it (transformers' ForSequenceClassification, Google's run_classifier).
-        device: where to compute; a bag of words always does on the CPU.
+        device: where to compute; what a solver fitted always does on the CPU.
         precision: of the matrix products; "auto" measures which is faster on this machine.
         settings: how the engine cuts its work.
 
@@ -276,15 +283,15 @@ def load(
     task = _task(str(contents.task.get("task")))
     task_config = TaskConfig.from_dict(contents.task, task.options, where=where)
     config = read_config(contents)
-    learnt: nn.Module | BagOfWords
+    learnt: nn.Module | SolvedModel
     tokenizer: Tokenizer | None = None
-    if isinstance(config, BagOfWordsConfig):
-        learnt = BagOfWords.from_tensors(config, read_all(contents.source))
-        if learnt.output_size != len(task_config.labels):
+    if isinstance(config, SolverConfig):
+        learnt = restored_model(config, read_all(contents.source))
+        if task.solving is None or learnt.output_size != (len(task_config.labels) or 1):
             raise CheckpointError(
-                "weights and task.json disagree about the labels",
+                "weights and task.json do not belong together",
                 where=str(path),
-                received=f"{learnt.output_size} columns, {len(task_config.labels)} labels",
+                received=f"{learnt.output_size} columns, {len(task_config.labels)} labels, {task.name}",
             )
     else:
         tokenizer = load_any_tokenizer(path)

@@ -12,17 +12,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from albertine.errors import CheckpointError, DataError
+from albertine.errors import CheckpointError
 from albertine.models.baseline import Baseline
+from albertine.models.logistic import FloatArray, refuse_one_label, shares_of
+from albertine.models.ngram_lists import listed, unlisted
 from albertine.models.ngram_solver import Tuning, solve
 from albertine.models.ngrams import BagOfWordsConfig, block_features, learn_block, with_pair
 
-__all__ = ["BASELINE", "BagOfWords", "FloatArray"]
-
-FloatArray = npt.NDArray[np.floating]
+__all__ = ["BASELINE", "BagOfWords"]
 
 log = logging.getLogger("albertine")
 
@@ -60,12 +59,12 @@ class BagOfWords:
     def fit(
         self,
         texts: Sequence[str],
-        labels: Sequence[int],
-        classes: int,
+        targets: Sequence[int] | Sequence[float],
+        classes: int | None,
         *,
         pairs: Sequence[str | None] | None = None,
         dev_texts: Sequence[str] = (),
-        dev_labels: Sequence[int] = (),
+        dev_targets: Sequence[int] | Sequence[float] = (),
         dev_pairs: Sequence[str | None] | None = None,
         metric: str = "accuracy",
         class_weights: Sequence[float] | None = None,
@@ -75,11 +74,11 @@ class BagOfWords:
 
         Args:
             texts: N training texts.
-            labels: their label indices, below `classes`.
-            classes: C.
+            targets: their label indices, below `classes`.
+            classes: C; this baseline gives no numbers.
             pairs: the second texts of pairs.
             dev_texts: texts on which the kind of features and C are chosen; without any, the middle of the grid serves.
-            dev_labels: their labels.
+            dev_targets: their labels.
             dev_pairs: their second texts.
             metric: the metric that chooses, a key of `classification_metrics`; ties go to the lower log loss.
             class_weights: the weight of every class in the loss.
@@ -91,13 +90,9 @@ class BagOfWords:
         Raises:
             DataError: fewer than two classes among the training labels.
         """
-        if len(set(labels)) < 2:
-            raise DataError(
-                "the training split has only one label",
-                received=f"{len(texts):,} texts",
-                allowed="two or more labels",
-                next_step="Check the label column, or give more data",
-            )
+        assert classes is not None, "a bag of words tells labels apart"
+        labels = np.asarray(targets, dtype=np.int64)
+        refuse_one_label(labels)
         joined = [with_pair(*both) for both in zip(texts, pairs or [None] * len(texts), strict=True)]
         joined_dev = [with_pair(*both) for both in zip(dev_texts, dev_pairs or [None] * len(dev_texts), strict=True)]
         learnt = [learn_block(joined, block, self.config) for block in self.config.blocks]
@@ -105,9 +100,9 @@ class BagOfWords:
             self.config,
             learnt,
             joined,
-            np.asarray(labels),
+            labels,
             classes,
-            Tuning(texts=joined_dev, labels=np.asarray(dev_labels, dtype=np.int64), metric=metric),
+            Tuning(texts=joined_dev, labels=np.asarray(dev_targets, dtype=np.int64), metric=metric),
             class_weights=class_weights,
             seed=seed,
         )
@@ -135,16 +130,17 @@ class BagOfWords:
                     found
                 ]
                 logits[row] += (values @ self._weights[found]) / math.sqrt(values @ values)
-        logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
-        unscaled = np.exp(logits)
-        probabilities: FloatArray = unscaled / unscaled.sum(axis=1, keepdims=True)
-        return probabilities
+        return shares_of(logits)
+
+    def outputs(self, texts: Sequence[str], pairs: Sequence[str | None] | None = None) -> FloatArray:
+        """Return the logarithm of every class's probability, [N, C] float32; else as `scores`."""
+        return np.log(np.maximum(self.scores(texts, pairs), np.finfo(np.float32).tiny)).astype(np.float32)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return everything fitted, named.
 
-        `weights` [F, C], `intercept` [C], `idf` [F], and a `features.BLOCK` for every kind of feature: its n-grams as
-        UTF-8 bytes, one a line, in the order of their rows.
+        `weights` [F, C], `intercept` [C], `idf` [F], and a `features.BLOCK` for every kind of feature: the spelling of
+        its n-grams (`ngram_lists`) in the order of their rows.
         """
         named = {
             "weights": torch.from_numpy(self._weights.astype(np.float32)),
@@ -152,8 +148,7 @@ class BagOfWords:
             "idf": torch.from_numpy(self._idf.astype(np.float32)),
         }
         for block, vocabulary in zip(self.config.blocks, self._blocks, strict=True):
-            listed = "\n".join(vocabulary).encode("utf-8", "surrogatepass")
-            named[f"features.{block}"] = torch.frombuffer(bytearray(listed or b"\n"), dtype=torch.uint8)
+            named[f"features.{block}"] = listed(vocabulary)
         return named
 
     @classmethod
@@ -171,8 +166,8 @@ class BagOfWords:
             )
         blocks = []
         for block in config.blocks:
-            listed = tensors[f"features.{block}"].numpy().tobytes().decode("utf-8", "surrogatepass")
-            blocks.append({feature: index for index, feature in enumerate(listed.split("\n")) if feature})
+            ngrams = unlisted(tensors[f"features.{block}"])
+            blocks.append({ngram: index for index, ngram in enumerate(ngrams)})
         weights, intercept, idf = (tensors[name].numpy() for name in ("weights", "intercept", "idf"))
         count = sum(len(block) for block in blocks)
         if weights.shape != (count, len(intercept)) or idf.shape != (count,):

@@ -1,6 +1,6 @@
 """The body of a task model, whichever it is: an encoder, a recurrent network or averaged word vectors.
 
-The one place that knows every class of body; a bag of words has no module, but its configuration is written here too.
+The one place that knows every class of body; what a solver fits has no module, but its configuration is written here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from albertine.errors import CheckpointError, ConfigError, did_you_mean
 from albertine.models.config import EncoderConfig, ParameterCount, count_parameters, flops_per_token
 from albertine.models.encoder import Encoder
 from albertine.models.ngrams import BagOfWordsConfig
+from albertine.models.pair_features import OverlapConfig
 from albertine.models.recurrent import BiLstm, RecurrentConfig
 from albertine.models.word_vectors import AveragedVectors, WordVectorsConfig
 
 __all__ = [
     "AnyConfig",
     "BodyConfig",
+    "SolverConfig",
     "body_flops_per_token",
     "body_kind",
     "body_output_size",
@@ -31,11 +33,13 @@ __all__ = [
 ]
 
 BodyConfig = EncoderConfig | RecurrentConfig | WordVectorsConfig
-AnyConfig = BodyConfig | BagOfWordsConfig
-_BaselineT = TypeVar("_BaselineT", RecurrentConfig, WordVectorsConfig, BagOfWordsConfig)
+SolverConfig = BagOfWordsConfig | OverlapConfig
+"""Of the baselines that are fitted to texts in one go."""
+AnyConfig = BodyConfig | SolverConfig
+_BaselineT = TypeVar("_BaselineT", RecurrentConfig, WordVectorsConfig, BagOfWordsConfig, OverlapConfig)
 
 # The value of `albertine.body` in config.json.
-_RECURRENT, _WORD_VECTORS, _BAG_OF_WORDS = "bilstm", "word-vectors", "bag-of-words"
+_RECURRENT, _WORD_VECTORS, _BAG_OF_WORDS, _OVERLAP = "bilstm", "word-vectors", "bag-of-words", "overlap"
 
 
 def build_body(config: BodyConfig) -> nn.Module:
@@ -59,6 +63,8 @@ def body_kind(config: AnyConfig) -> str:
         return _WORD_VECTORS
     if isinstance(config, BagOfWordsConfig):
         return _BAG_OF_WORDS
+    if isinstance(config, OverlapConfig):
+        return _OVERLAP
     if config.position_embedding != "learned" or config.norm_placement != "post":
         return "encoder"
     if config.share == "none" and not config.has_projection and config.inner_group_num == 1:
@@ -132,11 +138,13 @@ def config_from_dict(values: Mapping[str, object], *, where: str = "config.json"
         return _from_fields(WordVectorsConfig, fields, where)
     if kind == _BAG_OF_WORDS:
         return _from_fields(BagOfWordsConfig, fields, where)
+    if kind == _OVERLAP:
+        return _from_fields(OverlapConfig, fields, where)
     raise CheckpointError(
         "unknown body",
         where=f"{where}: albertine.body",
         received=repr(kind),
-        allowed=", ".join((_RECURRENT, _WORD_VECTORS, _BAG_OF_WORDS)),
+        allowed=", ".join((_RECURRENT, _WORD_VECTORS, _BAG_OF_WORDS, _OVERLAP)),
     )
 
 

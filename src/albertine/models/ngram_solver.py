@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from albertine.evaluation.metrics import classification_metrics
+from albertine.models.logistic import LogisticFit, label_quality, logistic_fits
 from albertine.models.ngrams import BagOfWordsConfig, Block, block_features
 from albertine.records import IntArray
 
@@ -24,10 +23,6 @@ __all__ = ["Solution", "Tuning", "solve"]
 # From strongly to weakly held back; wider grids chose no better on six thousand to fifty thousand texts.
 GRID = (1.0, 4.0, 16.0)
 UNTUNED = 4.0
-MAX_ITERATIONS = 200
-TOLERANCE = 1e-4
-# The intercept of a class that no training text has: a probability of about 1e-13.
-ABSENT = -30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +73,7 @@ class _Fit:
     quality: tuple[float, float]
     """The metric on the development split and, for ties, the log loss below zero."""
     rows: Sequence[_BlockRows]
-    strength: float
-    """C."""
-    present: IntArray
-    """The classes that stand in the training split."""
-    coefficients: npt.NDArray[np.float64]
-    """[C, F], or [1, F] for two classes."""
-    intercept: npt.NDArray[np.float64]
+    linear: LogisticFit
 
 
 def solve(
@@ -117,14 +106,13 @@ def solve(
     tuned = len(tuning.labels) > 0
     fixed = config.inverse_regularization
     grid: tuple[float, ...] = (fixed,) if fixed else GRID if tuned else (UNTUNED,)
-    weighting = None if class_weights is None else dict(enumerate(class_weights))
-    fits = list(_fits(rows, grid, labels, classes, tuning, weighting, seed))
+    fits = list(_fits(rows, grid, labels, classes, tuning, class_weights, seed))
     best = max(fits, key=lambda fit: fit.quality)
     if tuned and len(rows) > 1:
         for one in rows:
-            fits += _fits([one], (best.strength,), labels, classes, tuning, weighting, seed)
+            fits += _fits([one], (best.linear.strength,), labels, classes, tuning, class_weights, seed)
         best = max(fits, key=lambda fit: fit.quality)
-    return _solution(config, best, classes, tuning)
+    return _solution(config, best, tuning)
 
 
 def _fits(
@@ -133,63 +121,32 @@ def _fits(
     labels: IntArray,
     classes: int,
     tuning: Tuning,
-    weighting: dict[int, float] | None,
+    class_weights: Sequence[float] | None,
     seed: int,
 ) -> Iterator[_Fit]:
     """Fit one choice of features for every C, each from where the last one ended."""
     from scipy import sparse  # lazy: heavy
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
 
     train = sparse.hstack([one.train for one in rows], format="csr")
     dev = sparse.hstack([one.dev for one in rows], format="csr")
-    present = np.unique(labels)
-    if weighting is not None:
-        weighting = {label: weight for label, weight in weighting.items() if label in present}
-    solver = LogisticRegression(
-        max_iter=MAX_ITERATIONS, tol=TOLERANCE, warm_start=True, class_weight=weighting, random_state=seed
-    )
-    for strength in grid:
-        solver.set_params(C=strength)
-        with warnings.catch_warnings():
-            # The search stops well before the last digit; what it reached is measured on the development split.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            solver.fit(train, labels)
+    for fit in logistic_fits(train, labels, classes, grid=grid, class_weights=class_weights, seed=seed):
         quality = (0.0, 0.0)
         if len(tuning.labels):
-            probabilities = np.zeros((len(tuning.labels), classes))
-            probabilities[:, present] = solver.predict_proba(dev)
-            names = [str(index) for index in range(classes)]
-            measured = classification_metrics(tuning.labels, probabilities.argmax(axis=1), probabilities, names)
-            quality = (measured[tuning.metric], -measured["log_loss"])
-        yield _Fit(
-            quality=quality,
-            rows=rows,
-            strength=strength,
-            present=present,
-            coefficients=solver.coef_.copy(),
-            intercept=solver.intercept_.copy(),
-        )
+            quality = label_quality(tuning.labels, dev @ fit.weights + fit.intercept, tuning.metric)
+        yield _Fit(quality=quality, rows=rows, linear=fit)
 
 
-def _solution(config: BagOfWordsConfig, best: _Fit, classes: int, tuning: Tuning) -> Solution:
-    """Spread the fitted numbers over all classes: for two, one side is the other's negative."""
-    weights = np.zeros((sum(len(one.vocabulary) for one in best.rows), classes))
-    intercept = np.full(classes, ABSENT)
-    intercept[best.present] = 0.0
-    columns = best.present[1:] if len(best.present) == 2 else best.present
-    weights[:, columns] = best.coefficients.T
-    intercept[columns] = best.intercept
-    kinds = tuple(one.block for one in best.rows)
-    chosen = f"{' and '.join(kinds)}, {len(weights):,} features, C = {best.strength:g}"
+def _solution(config: BagOfWordsConfig, best: _Fit, tuning: Tuning) -> Solution:
+    linear, kinds = best.linear, tuple(one.block for one in best.rows)
+    chosen = f"{' and '.join(kinds)}, {len(linear.weights):,} features, C = {linear.strength:g}"
     if len(tuning.labels):
         chosen += f", {tuning.metric} {best.quality[0]:.4f} on the development split"
     return Solution(
-        config=replace(config, blocks=kinds, inverse_regularization=best.strength),
+        config=replace(config, blocks=kinds, inverse_regularization=linear.strength),
         blocks=tuple(one.vocabulary for one in best.rows),
         idf=np.concatenate([one.idf for one in best.rows]),
-        weights=weights,
-        intercept=intercept,
+        weights=linear.weights,
+        intercept=linear.intercept,
         dev_metric=best.quality[0] if len(tuning.labels) else None,
         message=chosen,
     )

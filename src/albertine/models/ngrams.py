@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from albertine.errors import ConfigError
 
-__all__ = ["BagOfWordsConfig", "Block", "block_features", "learn_block", "with_pair"]
+__all__ = ["BagOfWordsConfig", "Block", "block_features", "learn_block", "with_pair", "words_of"]
 
 Block = Literal["words", "characters"]
 
@@ -60,6 +60,12 @@ class BagOfWordsConfig:
 def with_pair(text: str, pair: str | None) -> str:
     """Join the two texts of a pair by a sign that n-grams see."""
     return text if pair is None else f"{text}{_PAIR_SIGN}{pair}"
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case; of a text that has none, such as a face, what blanks divide it into."""
+    lowered = text.lower()
+    return _WORD.findall(lowered) or lowered.split()
 
 
 def block_features(text: str, block: Block, config: BagOfWordsConfig) -> list[str]:

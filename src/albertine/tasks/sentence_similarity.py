@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,7 +52,7 @@ from albertine.tasks.similarity_options import (
     texts_of,
     with_dropout,
 )
-from albertine.tasks.task import Evidence, FloatArray, LossPart, Task, text_rows
+from albertine.tasks.task import Evidence, FloatArray, LossPart, Solving, Task, text_rows
 from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = ["TASK", "BiEncoder", "SimilarityAnswer", "sentence_pooling"]
@@ -137,10 +138,12 @@ def prepare(examples: Sequence[Example], request: TaskRequest) -> TaskConfig:
             score_share(one, options)  # raises where there is no score
     options = fitted_to_texts(options, request) if alone else fitted_to_scores(examples, options)
     positive = not alone and all(one.value == options.highest for one in examples)
-    chosen = request.main_metric or ("mrr" if positive else None)
+    # what reads texts whole has no vectors, by which a partner is found
+    chosen = request.main_metric or ("mrr" if positive and request.body is not None else None)
     if chosen is not None and chosen not in (known := similarity_rankings(options)):
         raise unknown_name("metric", chosen, known)
-    logger.info("%s trained with the %s loss", options.architecture, options.loss)
+    if request.body is not None:
+        logger.info("%s trained with the %s loss", options.architecture, options.loss)
     read = examples
     if options.architecture == "bi-encoder":  # every text is read by itself
         texts = [one.text for one in examples] + [one.text_pair for one in examples if one.text_pair is not None]
@@ -337,6 +340,18 @@ def tune(answers: Answers, examples: Sequence[Example], task_config: TaskConfig)
     return replace(task_config, options=options)
 
 
+def _baselines(options: TaskOptions, measured: Sequence[Example]) -> tuple[str, ...]:
+    """Return what can answer with a score; what has no vectors finds no partners."""
+    sought = bool(measured) and ranking_metric(TaskConfig(task=NAME, options=options), {}, measured) == "mrr"
+    return ("bilstm",) if sought else ("overlap", "bilstm")
+
+
+def _solver_targets(examples: Sequence[Example], task_config: TaskConfig) -> npt.NDArray[np.float64]:
+    """Return [N] shares of the way from the lowest to the highest score; texts alone all belong to themselves."""
+    options = task_config.own(SimilarityOptions)
+    return np.array([1.0 if one.text_pair is None else score_share(one, options) for one in examples])
+
+
 def _format(options: TaskOptions) -> DataFormat:
     stated = options.score_range if isinstance(options, SimilarityOptions) else None
     return scored_pairs() if stated is None else scored_pairs(*stated)
@@ -362,5 +377,10 @@ TASK = Task(
     ranking_metric=ranking_metric,
     did_not_learn=did_not_learn,
     tune=tune,
+    baselines=_baselines,
+    solving=Solving(
+        targets=_solver_targets,
+        answers=lambda outputs, config: [SimilarityAnswer(similarity=one) for one in outputs[:, 0].tolist()],
+    ),
 )
 """The record of this task."""

@@ -30,6 +30,7 @@ __all__ = [
     "LossFunction",
     "LossPart",
     "Method",
+    "Solving",
     "Task",
     "text_rows",
     "token_rows",
@@ -77,6 +78,19 @@ class EncodeFunction(Protocol):
         Raises:
             DataError: with `labelled`, an example without an answer, or with one that the task does not know.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solving(Generic[AnswerT]):
+    """What a task is for the baselines that a solver fits (`albertine.models.solved`)."""
+
+    targets: Callable[[Sequence[Example], TaskConfig], npt.NDArray[np.int64] | npt.NDArray[np.float64]]
+    """Labelled examples to what is to be learnt of each, [N]: the index of its label, or a number where the task has no
+    labels. Raises a DataError where an example does not say."""
+    answers: Callable[[npt.NDArray[np.floating], TaskConfig], list[AnswerT]]
+    """Outputs to answers: [N, C] logits, or [N, 1] numbers as `targets` gives them."""
+    class_weights: Callable[[TaskConfig], Sequence[float] | None] = lambda config: None
+    """How much an example of each label counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +158,11 @@ class Task(Generic[AnswerT]):
     """How often each training example is to be drawn, [N], beside the others; None for all alike."""
     learn_vocabulary: Callable[[Sequence[Example], int, bool], Tokenizer] = learn_from_texts
     """Training examples, a size, and whether text is lower-cased, to the vocabulary of a model with random weights."""
-    baselines: Callable[[TaskOptions], tuple[str, ...]] = lambda options: ("bilstm",)
-    """The baselines that can do what was asked for, the cheapest first; a comparison takes all of them."""
+    baselines: Callable[[TaskOptions, Sequence[Example]], tuple[str, ...]] = lambda options, measured: ("bilstm",)
+    """The baselines that can do what was asked for, the cheapest first; a comparison takes all of them. The examples
+    are those that models are measured on; without any, all baselines that some examples would allow."""
+    solving: Solving[AnswerT] | None = None
+    """For baselines that a solver fits; None where none of them does the task."""
     head: Callable[[TaskConfig], TaskHead | None] | None = None
     """The configuration to the head that transformers has a class for, where that computes the same; None: nothing of
     the kind."""

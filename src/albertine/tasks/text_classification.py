@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,7 +32,7 @@ from albertine.tasks.classification_problems import (
 from albertine.tasks.classifier import Classifier
 from albertine.tasks.config import TaskConfig, TaskOptions, TaskRequest, options_from
 from albertine.tasks.lengths import longest_read
-from albertine.tasks.task import Evidence, FloatArray, LossPart, Task, text_rows
+from albertine.tasks.task import Evidence, FloatArray, LossPart, Solving, Task, text_rows
 from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = ["TASK", "by_example"]
@@ -262,9 +263,19 @@ def log_shares(module: nn.Module, found: Tensor, batch: Batch) -> Tensor:
     return functional.logsigmoid(torch.stack([logits, -logits], dim=-1)).flatten(0, 1)
 
 
-def _baselines(options: TaskOptions) -> tuple[str, ...]:
-    single = not isinstance(options, ClassificationOptions) or options.problem == "single"
-    return ("bag-of-words", "word-vectors", "bilstm") if single else ("word-vectors", "bilstm")
+def _baselines(options: TaskOptions, measured: Sequence[Example]) -> tuple[str, ...]:
+    problem = options.problem if isinstance(options, ClassificationOptions) else "single"
+    pairs = not measured or measured[0].text_pair is not None
+    words = ("bag-of-words",) if problem == "single" else ()
+    overlap = ("overlap",) if pairs and problem != "multi" else ()
+    return (*words, *overlap, "word-vectors", "bilstm")
+
+
+def _solver_targets(
+    examples: Sequence[Example], task_config: TaskConfig
+) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
+    targets = _problem(task_config).targets(examples, task_config)
+    return np.array([target.item() for target in targets])
 
 
 def head(task_config: TaskConfig) -> TaskHead | None:
@@ -360,6 +371,11 @@ TASK = Task(
     tune=tune,
     log_shares=log_shares,
     baselines=_baselines,
+    solving=Solving(
+        targets=_solver_targets,
+        answers=lambda outputs, config: list(outputs.astype(np.float32)),
+        class_weights=lambda config: config.own(ClassificationOptions).class_weights,
+    ),
     head=head,
     adopt=adopt,
     example_weights=example_weights,

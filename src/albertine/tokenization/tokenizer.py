@@ -11,6 +11,7 @@ import numpy as np
 from albertine.errors import ConfigError, DataError, TokenizerError
 from albertine.files import write_json
 from albertine.records import Batch, IntArray, Tokens
+from albertine.shipped import shipped_folder
 from albertine.tokenization.detect import read_max_length, read_tokenizer
 from albertine.tokenization.pieces import Kind, Model, Pieces, ragged_arange
 
@@ -238,12 +239,13 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     """Load the tokenizer of a model folder, or a single vocabulary file, of the kind that its files show.
 
     Args:
-        path: a folder with `tokenizer.json`, `vocab.txt` or `spiece.model`, or such a file.
+        path: a folder with `tokenizer.json`, `vocab.txt` or `spiece.model`, such a file, or the name of an encoder that
+            ships with the package.
 
     Raises:
         TokenizerError: no such files, or files that contradict each other or are of another kind; the message says why.
     """
-    place = Path(path)
+    place = shipped_folder(path) or Path(path)
     if not place.exists():
         raise TokenizerError("there is no such file or folder", where=str(path))
     return Tokenizer(read_tokenizer(place), max_length=read_max_length(place))

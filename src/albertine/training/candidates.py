@@ -23,6 +23,7 @@ from albertine.models.body import BodyConfig
 from albertine.models.config import EncoderConfig, preset_names, pretraining_choices
 from albertine.models.encoder import Encoder
 from albertine.records import Example
+from albertine.shipped import shipped_folder, shipped_names
 from albertine.tasks.config import TaskConfig
 from albertine.tasks.task import AnyTask
 from albertine.tokenization.pair import load_any_tokenizer, target_tokenizer
@@ -84,7 +85,8 @@ class Prepared:
 def find_candidate(name: str | Path) -> Candidate:
     """Tell what a name stands for: a baseline, a preset (`preset:NAME` or the bare name), or a pretrained encoder.
 
-    A pretrained encoder is whatever `load_encoder` opens; `hub:ORGANISATION/NAME` downloads.
+    A pretrained encoder is whatever `load_encoder` opens, one that ships with the package by its name;
+    `hub:ORGANISATION/NAME` downloads.
 
     Raises:
         ConfigError: none of them.
@@ -104,6 +106,8 @@ def find_candidate(name: str | Path) -> Candidate:
         return Candidate(name=text, folder=fetch(text))
     if Path(text).is_dir() or checkpoint_files(Path(text)):
         return Candidate(name=text, folder=Path(text))
+    if (shipped := shipped_folder(text)) is not None:
+        return Candidate(name=text, folder=shipped)
     if text in preset_names():
         logger.warning(
             "%s is an architecture: its weights start at random (preset:%s says so without this line)", *[text] * 2
@@ -116,7 +120,8 @@ def find_candidate(name: str | Path) -> Candidate:
             received="a file" if Path(text).is_file() else None,
             next_step="Give the folder that holds config.json and model.safetensors, or preset:NAME for random weights",
         )
-    raise unknown_name("encoder", text, (*registry.baselines.names(), *(PRESET + one for one in preset_names())))
+    presets = (PRESET + one for one in preset_names())
+    raise unknown_name("encoder", text, (*shipped_names(), *registry.baselines.names(), *presets))
 
 
 def prepare_candidate(

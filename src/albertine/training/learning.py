@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,15 +22,11 @@ from albertine.evaluation.out_of_scope import out_of_scope_metrics
 from albertine.inference.engine import Engine
 from albertine.inference.model import Model
 from albertine.inference.precision import Precision
-from albertine.models.bag_of_words import BagOfWords
 from albertine.models.config import EncoderConfig
-from albertine.models.ngrams import BagOfWordsConfig
+from albertine.models.solved import SolvedModel
 from albertine.records import Batch, EncodedExamples, Example
-from albertine.tasks.classification_options import ClassificationOptions
-from albertine.tasks.classification_problems import label_indices
-from albertine.tasks.config import TaskConfig, TaskRequest
+from albertine.tasks.config import TaskConfig, TaskRequest, options_from
 from albertine.tasks.task import AnyTask, FloatArray
-from albertine.tasks.text_classification import TASK as TEXT_CLASSIFICATION
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.candidates import Candidate, build_module, prepare_candidate
 from albertine.training.config import TrainingConfig
@@ -181,36 +178,39 @@ def learn_by_solver(
         request: what was asked of the task.
 
     Raises:
-        ConfigError: the baseline does not do this task.
+        ConfigError: the baseline cannot do what is asked for, or not with these data.
+        DataError: there is nothing to learn.
     """
-    if task is not TEXT_CLASSIFICATION or request.options.get("problem", "single") != "single":
+    assert candidate.baseline is not None, "a solver fits a baseline"
+    options = options_from(task.options, request.options, task=task.name)
+    possible = task.baselines(options, splits.test or splits.dev or splits.train)
+    if candidate.name not in possible or task.solving is None:
         raise ConfigError(
-            "this baseline gives texts one label, it does nothing else",
+            f"this baseline cannot learn what is asked for ({candidate.baseline.description})",
             received=f"{candidate.name} for {task.name}",
+            allowed=", ".join(possible),
             next_step="Take another baseline, such as bilstm",
         )
-    assert candidate.baseline is not None, "a solver fits a baseline"
-    settings = candidate.baseline.make_config(0)
-    bag = candidate.baseline.build(settings)
-    assert isinstance(bag, BagOfWords), "the one solver there is"
-    assert isinstance(settings, BagOfWordsConfig), "a bag of words has its own configuration"
     task_config = task.prepare(splits.train, request)
-    metric = task_config.main_metric or task.main_metric
+    metric, solving = task_config.main_metric or task.main_metric, task.solving
     begun = time.perf_counter()
-    bag.fit(
+    solved = cast("SolvedModel", candidate.baseline.build(candidate.baseline.make_config(0)))
+    solved.fit(
         [one.text for one in splits.train],
-        label_indices(splits.train, task_config.labels).tolist(),
-        len(task_config.labels),
+        solving.targets(splits.train, task_config).tolist(),
+        len(task_config.labels) or None,
         pairs=[one.text_pair for one in splits.train],
         dev_texts=[one.text for one in splits.dev],
-        dev_labels=label_indices(splits.dev, task_config.labels).tolist(),
+        dev_targets=solving.targets(splits.dev, task_config).tolist(),
         dev_pairs=[one.text_pair for one in splits.dev],
         metric=metric,
-        class_weights=task_config.own(ClassificationOptions).class_weights,
+        class_weights=solving.class_weights(task_config),
         seed=config.seed,
     )
     seconds = time.perf_counter() - begun
-    model = Model(bag, config=bag.config, tokenizer=None, task=task, task_config=task_config)
+    model = Model(solved, config=solved.config, tokenizer=None, task=task, task_config=task_config)
+    if task.tune is not None and splits.dev:
+        model.task_config = task.tune(model.answer_examples(splits.dev), splits.dev, task_config)
     measurements = Measurements(
         main_metric=metric, examples=len(splits.train), training_seconds=round(seconds, 3), precision="fp32"
     )

@@ -14,6 +14,7 @@ from albertine.tasks.task import AnyTask, Task
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.candidates import Candidate, find_candidate, tokenizer_fingerprint
 from albertine.training.config import TrainingConfig
+from albertine.training.default_encoder import AUTO, check_default
 from albertine.training.methods.choices import Methods
 
 __all__ = ["Recipe", "find_task"]
@@ -26,7 +27,7 @@ class Recipe:
     task: str
     """The task's name."""
     encoder: str | Path
-    """A checkpoint folder, `preset:NAME` for random weights, or a baseline's name."""
+    """What `find_candidate` knows; `auto`, until the data are read, for the default of their language."""
     config: TrainingConfig = field(default_factory=TrainingConfig)
     """How to train."""
     methods: Methods = field(default_factory=Methods)
@@ -85,10 +86,13 @@ class Recipe:
         """Look up what is named, before anything is read.
 
         Raises:
-            ConfigError: a name that does not exist.
+            ConfigError: a name that does not exist, or none and no default.
         """
         find_task(self.task)
-        find_candidate(self.encoder)
+        if self.encoder == AUTO:
+            check_default()
+        else:
+            find_candidate(self.encoder)
 
 
 def find_task(name: str) -> AnyTask:

@@ -15,6 +15,7 @@ from albertine.inference.model import Model, load
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.config import TrainingConfig
 from albertine.training.data_source import DataSource, named_task
+from albertine.training.default_encoder import AUTO, default_encoder
 from albertine.training.evaluation import EvaluationResult
 from albertine.training.methods.choices import Methods
 from albertine.training.progress import ProgressCallback
@@ -32,7 +33,7 @@ def finetune(
     task: str,
     data: str | Path,
     *,
-    encoder: str | Path,
+    encoder: str | Path = AUTO,
     out: str | Path,
     dev: str | Path | None = None,
     test: str | Path | None = None,
@@ -62,7 +63,8 @@ def finetune(
         task: the task's name, such as text-classification; or a benchmark's, such as glue/sst2.
         data: a file (split 80/10/10 by `config.seed`) or a folder with train, dev and test; the folder of a
             benchmark's files.
-        encoder: a checkpoint folder, `preset:NAME` for random weights, or a baseline's name.
+        encoder: a checkpoint folder, the name of an encoder that ships with the package, `preset:NAME` for random
+            weights, or a baseline's name; auto: the encoder that ships for the language of the data.
         out: the model folder; the checkpoints and the learning curve of the training lie in it too.
         dev: a development file.
         test: a test file.
@@ -149,7 +151,7 @@ def repeat(
     task: str,
     data: str | Path,
     *,
-    encoder: str | Path,
+    encoder: str | Path = AUTO,
     out: str | Path,
     seeds: int | None = None,
     folds: int | None = None,
@@ -256,7 +258,10 @@ def _with_data(recipe: Recipe, source: DataSource) -> tuple[Recipe, Splits]:
     named = named_task(recipe.task, source, recipe.options)
     found = replace(recipe, task=named.task, options=named.options, main_metric=recipe.main_metric or named.main_metric)
     found.check()
-    return found, named.source.splits(find_task(found.task), found.options, seed=found.config.seed)
+    splits = named.source.splits(find_task(found.task), found.options, seed=found.config.seed)
+    if found.encoder == AUTO:
+        found = replace(found, encoder=default_encoder(splits.train))
+    return found, splits
 
 
 def evaluate(

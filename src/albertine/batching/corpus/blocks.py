@@ -12,9 +12,10 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from albertine.batching.corpus.exclusion import load_index
 from albertine.batching.corpus.plan import load_plan
 from albertine.batching.corpus.reading import DocumentBlock
-from albertine.batching.corpus.report import StageCount, stages_from
+from albertine.batching.corpus.report import Overlap, StageCount, stages_from
 from albertine.batching.corpus.stages import DocumentStages
 from albertine.data.cleaning import CleaningReport, StepCount
 from albertine.evaluation.timing import peak_memory_bytes
@@ -46,6 +47,8 @@ class BlockSummary:
     languages: dict[str, int] = field(default_factory=dict)
     """Characters, by language."""
     cleaning: CleaningReport = field(default_factory=CleaningReport)
+    overlaps: tuple[Overlap, ...] = ()
+    """The first documents that were left out for evaluation texts."""
     process: int = 0
     """Number of the process that made it."""
     peak_memory: int = 0
@@ -61,7 +64,9 @@ class BlockSummary:
         values = json.loads(text)
         cleaning = values["cleaning"]
         cleaning["steps"] = {name: StepCount(**step) for name, step in cleaning["steps"].items()}
-        return cls(**values | {"stages": stages_from(values["stages"]), "cleaning": CleaningReport(**cleaning)})
+        overlaps = tuple(Overlap(**one) for one in values.get("overlaps", ()))
+        stages = stages_from(values["stages"])
+        return cls(**values | {"stages": stages, "cleaning": CleaningReport(**cleaning), "overlaps": overlaps})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +115,8 @@ class BlockMaker:
     """Takes blocks of documents through all stages that look at one document alone, and writes them.
 
     Args:
-        work: the folder with the plan and the tokenizer; blocks are written there.
+        work: the folder with the plan, the tokenizer and, if there are any, the index of evaluation texts; blocks are
+            written there.
         process: number of this process, for the report.
     """
 
@@ -118,7 +124,9 @@ class BlockMaker:
         self._work = work
         self._process = process
         plan, tokenizer = load_plan(work)
-        self._stages = DocumentStages(plan.choices, tokenizer, boilerplate=plan.boilerplate)
+        self._stages = DocumentStages(
+            plan.choices, tokenizer, boilerplate=plan.boilerplate, evaluation=load_index(work)
+        )
 
     def __call__(self, block: DocumentBlock) -> str:
         """Make a block, write it, and return its summary as JSON."""
@@ -134,6 +142,7 @@ class BlockMaker:
             removed=dict(made.removed),
             languages=dict(made.languages),
             cleaning=made.cleaning,
+            overlaps=made.overlaps,
             process=self._process,
             peak_memory=peak_memory_bytes(),
         ).to_json()

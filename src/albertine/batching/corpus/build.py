@@ -13,10 +13,11 @@ from pathlib import Path
 from albertine.batching.corpus.assembly import Assembly, assemble
 from albertine.batching.corpus.choices import CorpusChoices
 from albertine.batching.corpus.documents import DocumentTotals, make_documents
+from albertine.batching.corpus.exclusion import excluded_files, settle_exclusion
 from albertine.batching.corpus.plan import Plan, check_disk, settle_plan
 from albertine.batching.corpus.progress import CorpusProgress, CorpusProgressCallback
 from albertine.batching.corpus.reading import LONGEST_DOCUMENT
-from albertine.batching.corpus.report import STAGES, CorpusReport, SplitSize, StageCount
+from albertine.batching.corpus.report import STAGES, CorpusReport, Exclusion, SplitSize, StageCount
 from albertine.batching.corpus.selection import HELD_OUT, TRAIN, Selection, select
 from albertine.batching.corpus.workspace import Inputs, Workspace
 from albertine.batching.shard_format import (
@@ -45,6 +46,7 @@ def build_corpus(
     tokenizer: Tokenizer | Path | str,
     out: Path | str,
     choices: CorpusChoices | None = None,
+    exclude: Sequence[Path | str] | Path | str = (),
     workers: int | None = None,
     resume: bool = True,
     progress: CorpusProgressCallback | None = None,
@@ -59,6 +61,8 @@ def build_corpus(
         tokenizer: what cuts, or the folder or file of one.
         out: the shard folder, read by `Shards`.
         choices: everything else that decides what is written; None for the defaults.
+        exclude: files and folders of evaluation data; documents that overlap with a text of theirs are left out. See
+            `data.overlap` for what overlaps and `data.evaluation_texts` for what is read.
         workers: processes; None for one a processor core.
         resume: False begins again, whatever an earlier build left in `out`.
         progress: called often; None draws a bar on stderr.
@@ -68,7 +72,7 @@ def build_corpus(
 
     Raises:
         ConfigError: an option is out of range, or something else stands in `out`.
-        DataError: the corpus cannot be read, or nothing of it is left.
+        DataError: the corpus or evaluation data cannot be read, or nothing of the corpus is left.
         TokenizerError: the tokenizer cannot be loaded.
         MissingDependencyError: an optional package is needed and not installed.
         FailureError: the disk is or would be full, or a worker died; what was finished stays.
@@ -80,8 +84,12 @@ def build_corpus(
         raise ConfigError("value out of range", where="workers", received=workers, allowed="1 or more")
     cutter = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     inputs = Inputs(
-        files=corpus_files(paths), choices=choices or CorpusChoices(), fingerprint=tokenizer_fingerprint(cutter)
+        files=corpus_files(paths),
+        choices=choices or CorpusChoices(),
+        fingerprint=tokenizer_fingerprint(cutter),
+        exclude=excluded_files([exclude] if isinstance(exclude, str | Path) else list(exclude)),
     )
+    _warn_of_neighbours(inputs)
     space = Workspace(Path(out))
     space.check_apart(inputs.files)
     space.check_not_foreign()
@@ -122,6 +130,7 @@ class _Build:
         plan = settle_plan(space.work, files, self.inputs.choices, self.tokenizer, apart=self.workers > 1)
         _say_plan(plan, self.workers)
         check_disk(plan.disk, space.out)
+        exclusion = settle_exclusion(space.work, self.inputs.exclude, plan.choices.cleaning)
         hashes = _Hashes(files)
         totals = make_documents(
             files,
@@ -135,7 +144,7 @@ class _Build:
         totals.stages["duplicates"].add(selection.duplicates)
         totals.stages["held-out"] = selection.held_out
         splits = self._assemble(plan, totals, selection)
-        report = self._report(plan, totals, selection, splits)
+        report = self._report(plan, totals, selection, splits, exclusion)
         sources = hashes.wait()
         report.save()
         write_index(
@@ -143,7 +152,11 @@ class _Build:
             tokenizer=self.tokenizer,
             splits=splits,
             sources=sources,
-            choices={"asked": self.inputs.choices.to_dict(), "used": plan.used},
+            choices={
+                "asked": self.inputs.choices.to_dict(),
+                "used": plan.used,
+                **({"exclude": [one.to_dict() for one in self.inputs.exclude]} if self.inputs.exclude else {}),
+            },
         )
         return report
 
@@ -191,6 +204,7 @@ class _Build:
         totals: DocumentTotals,
         selection: Selection,
         splits: Mapping[Split, tuple[ShardRecord, ...]],
+        exclusion: Exclusion | None,
     ) -> CorpusReport:
         dtype = id_dtype(self.tokenizer.vocab_size)
         sizes = {
@@ -209,7 +223,7 @@ class _Build:
         own = {0: peak_memory_bytes()}
         return CorpusReport(
             folder=str(self.space.out),
-            stages={name: stages[name] for name in STAGES},
+            stages=stages,
             removed={**_left_out(totals), **selection.removed},
             cleaning=totals.cleaning.steps,
             languages=dict(totals.languages.most_common()),
@@ -222,6 +236,7 @@ class _Build:
             peak_memory=sum((totals.peaks | {0: max(own[0], totals.peaks.get(0, 0))}).values()),
             dtype=dtype.name,
             vocab_size=self.tokenizer.vocab_size,
+            excluded=exclusion and totals.left_out(exclusion),
         )
 
 
@@ -252,6 +267,18 @@ class _Hashes:
             self._error = error
 
 
+def _warn_of_neighbours(inputs: Inputs) -> None:
+    """Warn where a shell may have made corpus files of evaluation data."""
+    folders = {one.file.path.resolve().parent for one in inputs.exclude}
+    beside = next((path for path in inputs.files if path.resolve().parent in folders), None)
+    if beside is not None:
+        _logger.warning(
+            "%s is read as a part of the corpus and stands beside evaluation data: of a pattern without quotes behind "
+            "--exclude the shell gives only the first file to it",
+            beside,
+        )
+
+
 def _say_plan(plan: Plan, workers: int) -> None:
     for note in plan.notes:
         _logger.warning(note)
@@ -266,7 +293,8 @@ def _say_plan(plan: Plan, workers: int) -> None:
 
 def _flow(totals: DocumentTotals, selection: Selection, sizes: Mapping[Split, SplitSize]) -> dict[str, StageCount]:
     """Return all stages, those that look at the whole corpus filled in."""
-    stages = {name: totals.stages.get(name, StageCount()) for name in STAGES}
+    done = [name for name in STAGES if name != "overlap" or name in totals.stages]
+    stages = {name: totals.stages.get(name, StageCount()) for name in done}
     made = stages["tokens"]
     tokens = {split: size.tokens for split, size in sizes.items()}
     kept, kept_tokens = selection.kept, sum(tokens.values())

@@ -15,7 +15,7 @@ from pathlib import Path
 from albertine.batching.corpus.blocks import BLOCKS, BlockMaker, BlockSummary, block_path, load_summary
 from albertine.batching.corpus.choices import CorpusChoices
 from albertine.batching.corpus.reading import DocumentBlock, Position, read_blocks
-from albertine.batching.corpus.report import StageCount, stages_from
+from albertine.batching.corpus.report import OVERLAPS_KEPT, Exclusion, Overlap, StageCount, stages_from
 from albertine.batching.corpus.workers import make_blocks
 from albertine.data.cleaning import CleaningReport
 from albertine.data.corpus import ReadingReport
@@ -42,6 +42,8 @@ class DocumentTotals:
     languages: Counter[str] = field(default_factory=Counter)
     cleaning: CleaningReport = field(default_factory=CleaningReport)
     reading: ReadingReport = field(default_factory=ReadingReport)
+    overlaps: dict[int, tuple[Overlap, ...]] = field(default_factory=dict)
+    """Documents that were left out for evaluation texts: those of the first blocks, by number."""
     peaks: dict[int, int] = field(default_factory=dict)
     """The most memory of every process, by its number."""
 
@@ -65,7 +67,22 @@ class DocumentTotals:
         self.removed.update(block.removed)
         self.languages.update(block.languages)
         self.cleaning.add(block.cleaning)
+        if block.overlaps:
+            # Whichever blocks come first, those that are kept are the same in the end.
+            named = sorted([*self.overlaps.items(), (block.number, block.overlaps)])
+            self.overlaps = dict(named[:OVERLAPS_KEPT])
         self.peaks[block.process] = max(self.peaks.get(block.process, 0), block.peak_memory)
+
+    def left_out(self, asked: Exclusion) -> Exclusion:
+        """Say what was left out for evaluation texts."""
+        stage = self.stages["overlap"]
+        examples = [overlap for number in sorted(self.overlaps) for overlap in self.overlaps[number]]
+        return dataclasses.replace(
+            asked,
+            documents=stage.documents_in - stage.documents_out,
+            characters=stage.characters_in - stage.characters_out,
+            examples=tuple(examples[:OVERLAPS_KEPT]),
+        )
 
     def save(self, work: Path) -> None:
         """Write it down: with it, all blocks are known to be there."""
@@ -93,6 +110,10 @@ class DocumentTotals:
             languages=Counter(values["languages"]),
             cleaning=totals.cleaning,
             reading=Position.from_json(values["reading"]).before,
+            overlaps={
+                int(number): tuple(Overlap(**one) for one in named)
+                for number, named in values.get("overlaps", {}).items()
+            },
             peaks={int(number): peak for number, peak in values["peaks"].items()},
         )
 
@@ -191,6 +212,7 @@ def _check_some_left(totals: DocumentTotals, files: Sequence[Path]) -> None:
     advice = {
         "too short": "Lower --min-characters, or check that blank lines stand between documents and not between lines",
         "another language": "Check --language, or leave it out",
+        "overlapping evaluation texts": "Check what --exclude names: is it the corpus itself?",
     }
     raise DataError(
         f"none of the {reading.documents:,} documents is left",

@@ -9,19 +9,32 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from albertine.batching.shard_format import Split
 from albertine.data.cleaning import StepCount
 from albertine.errors import DataError
 from albertine.files import write_json
 
-__all__ = ["REPORT_FILE", "STAGES", "CorpusReport", "DiskUse", "SplitSize", "StageCount"]
+__all__ = [
+    "OVERLAPS_KEPT",
+    "REPORT_FILE",
+    "STAGES",
+    "CorpusReport",
+    "DiskUse",
+    "ExcludedFile",
+    "Exclusion",
+    "Overlap",
+    "SplitSize",
+    "StageCount",
+]
 
 REPORT_SCHEMA = 1
 REPORT_FILE = "report.json"
-STAGES = ("read", "clean", "language", "sentences", "words", "tokens", "duplicates", "held-out", "shards")
-"""In the order in which they are done."""
+OVERLAPS_KEPT = 10
+"""Documents left out for evaluation texts that are named."""
+STAGES = ("read", "clean", "language", "overlap", "sentences", "words", "tokens", "duplicates", "held-out", "shards")
+"""In the order in which they are done; overlap only where there are evaluation texts."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,6 +103,68 @@ class DiskUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExcludedFile:
+    """A file of evaluation texts."""
+
+    name: str
+    bytes: int
+    sha256: str
+    texts: int = 0
+    """That were looked for."""
+    ignored: int = 0
+    """Labels, names, numbers and short texts, which were not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """A document that was left out."""
+
+    document: str
+    """Its title, id or place."""
+    source: str
+    """The file it stands in."""
+    line: int
+    shared: str
+    """The first passage in it that stands in an evaluation text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """What was left out because it overlaps with evaluation texts; see `data.overlap`."""
+
+    files: tuple[ExcludedFile, ...]
+    runs: int
+    """Different runs of words or characters that were looked for."""
+    short_texts: int
+    """Different shorter texts that were looked for as a whole."""
+    documents: int = 0
+    characters: int = 0
+    """Of these documents, cleaned."""
+    examples: tuple[Overlap, ...] = ()
+    """The first of them in the order of the corpus."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Exclusion:
+        """Read what `dataclasses.asdict` made of it."""
+        files = tuple(ExcludedFile(**one) for one in values["files"])
+        return cls(**{**values, "files": files, "examples": tuple(Overlap(**one) for one in values["examples"])})
+
+    def render(self) -> list[str]:
+        """Return lines for a terminal."""
+        texts = sum(file.texts for file in self.files)
+        files = f"{len(self.files):,} file{'s' * (len(self.files) != 1)}"
+        documents = f"{self.documents:,} document{'s' * (self.documents != 1)}"
+        return [
+            f"left out for {texts:,} evaluation texts of {files} ({self.runs:,} different runs, "
+            f"{self.short_texts:,} short texts): {documents} with {self.characters:,} characters",
+            *(
+                f"  {one.source}:{one.line} ({one.document}): {' '.join(one.shared.split())}"
+                for one in self.examples[:3]
+            ),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusReport:
     """The result of `build_corpus`, kept as `report.json` in the shard folder."""
 
@@ -115,6 +190,8 @@ class CorpusReport:
     """Bytes; the highest of every process, added up."""
     dtype: str
     vocab_size: int
+    excluded: Exclusion | None = None
+    """None where no evaluation texts were given."""
 
     def to_dict(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -141,6 +218,8 @@ class CorpusReport:
             content["splits"] = {name: SplitSize(**value) for name, value in content["splits"].items()}
             content["notes"] = tuple(content["notes"])
             content["predicted"] = DiskUse(**content["predicted"])
+            if content.get("excluded") is not None:
+                content["excluded"] = Exclusion.from_dict(content["excluded"])
             return cls(**content | {"folder": str(folder)})
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(
@@ -173,6 +252,8 @@ class CorpusReport:
         if self.removed:
             parts = ", ".join(f"{reason} {count:,}" for reason, count in self.removed.items() if count)
             lines += ["", f"left out: {parts or 'nothing'}"]
+        if self.excluded is not None:
+            lines += self.excluded.render()
         if self.cleaning:
             parts = ", ".join(f"{name} {step.documents:,}" for name, step in self.cleaning.items())
             lines.append(f"changed by cleaning, in documents: {parts}")

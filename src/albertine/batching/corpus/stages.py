@@ -13,17 +13,22 @@ import numpy.typing as npt
 
 from albertine.batching.corpus.choices import CorpusChoices, open_segmenter
 from albertine.batching.corpus.reading import DocumentBlock
-from albertine.batching.corpus.report import StageCount
+from albertine.batching.corpus.report import OVERLAPS_KEPT, Overlap, StageCount
 from albertine.batching.corpus.tokens import SentenceTokenizer
 from albertine.batching.shard_format import id_dtype
 from albertine.data.cleaning import Cleaner, CleaningReport
+from albertine.data.corpus import Document
 from albertine.data.duplicate_keys import write_keys
 from albertine.data.languages import LanguageFilter
+from albertine.data.overlap import OverlapIndex
 from albertine.data.segmentation import split_sentences
 from albertine.records import IntArray
 from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = ["DocumentStages", "ProcessedBlock"]
+
+_SHOWN = 200
+"""Characters of a shared passage that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,8 @@ class ProcessedBlock:
     """Documents left out, by reason."""
     languages: Counter[str]
     """Characters, by language."""
+    overlaps: tuple[Overlap, ...]
+    """The first documents that were left out for evaluation texts."""
 
 
 class DocumentStages:
@@ -55,13 +62,22 @@ class DocumentStages:
         choices: what to do, with the segmenter resolved.
         tokenizer: what cuts sentences into tokens.
         boilerplate: lines to take out.
+        evaluation: the texts that documents must not overlap with.
 
     Raises:
         MissingDependencyError: an optional package is needed and not installed.
     """
 
-    def __init__(self, choices: CorpusChoices, tokenizer: Tokenizer, *, boilerplate: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        choices: CorpusChoices,
+        tokenizer: Tokenizer,
+        *,
+        boilerplate: Collection[str] = (),
+        evaluation: OverlapIndex | None = None,
+    ) -> None:
         self._choices = choices
+        self._evaluation = evaluation
         self._boilerplate = boilerplate
         self._dtype = id_dtype(tokenizer.vocab_size)
         self._tokenize = SentenceTokenizer(tokenizer, open_segmenter(choices.segmenter))
@@ -77,15 +93,27 @@ class DocumentStages:
 
         with stages["clean"].timed():
             cleaner = Cleaner(self._choices.cleaning, boilerplate=self._boilerplate)
-            cleaned = [text for text in map(cleaner, texts) if text]
+            pairs = [(document, text) for document in block.documents if (text := cleaner(document.text))]
+            cleaned = [text for _, text in pairs]
             removed["too short"] = cleaner.report.removed
             stages["clean"].passed(texts, cleaned)
 
         with stages["language"].timed():
             language = LanguageFilter(self._choices.language)
-            chosen = [text for text in cleaned if language(text)]
+            pairs = [(document, text) for document, text in pairs if language(text)]
+            chosen = [text for _, text in pairs]
             removed["another language"] = language.report.removed
             stages["language"].passed(cleaned, chosen)
+
+        shared: dict[int, str] = {}
+        if self._evaluation is not None:
+            stages["overlap"] = StageCount()
+            with stages["overlap"].timed():
+                shared = self._evaluation.find(chosen)
+            others = [text for place, text in enumerate(chosen) if place not in shared]
+            removed["overlapping evaluation texts"] = len(shared)
+            stages["overlap"].passed(chosen, others)
+            chosen = others
 
         with stages["sentences"].timed():
             split = [split_sentences(text) for text in chosen]
@@ -116,9 +144,14 @@ class DocumentStages:
             cleaning=cleaner.report,
             removed=+removed,
             languages=language.report.characters,
+            overlaps=tuple(_overlap(pairs[place][0], shared[place]) for place in sorted(shared)[:OVERLAPS_KEPT]),
         )
 
     def write_keys(self, target: Path, made: ProcessedBlock) -> None:
         """Write the keys that tell duplicates, and count the time as the block's."""
         with made.stages.setdefault("duplicates", StageCount()).timed():
             write_keys(target, made.texts, self._choices.keys)
+
+
+def _overlap(document: Document, shared: str) -> Overlap:
+    return Overlap(document=document.name, source=document.source, line=document.place, shared=shared[:_SHOWN])

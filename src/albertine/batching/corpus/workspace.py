@@ -13,6 +13,7 @@ from pathlib import Path
 
 from albertine.batching.corpus.blocks import BLOCKS
 from albertine.batching.corpus.choices import CorpusChoices
+from albertine.batching.corpus.exclusion import Excluded
 from albertine.batching.corpus.report import REPORT_FILE
 from albertine.batching.shard_format import INDEX_FILE, CorpusIndex, read_index
 from albertine.errors import ConfigError, FailureError
@@ -35,6 +36,8 @@ class Inputs:
     """As they were asked for."""
     fingerprint: str
     """Of the tokenizer."""
+    exclude: tuple[Excluded, ...] = ()
+    """Evaluation texts that are kept out."""
 
     def to_dict(self) -> dict[str, object]:
         """Return it for JSON; files by name, size and time of their last change."""
@@ -43,6 +46,7 @@ class Inputs:
             "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
             "choices": self.choices.to_dict(),
             "tokenizer": self.fingerprint,
+            "exclude": [one.to_dict() for one in self.exclude],
         }
 
 
@@ -156,7 +160,7 @@ class Workspace:
         # Where nothing has been made yet, nothing is lost by beginning with other inputs.
         if path.exists() and blocks.is_dir() and any(blocks.iterdir()):
             before = json.loads(path.read_text(encoding="utf-8"))
-            different = [name for name in asked if json.loads(json.dumps(asked[name])) != before.get(name)]
+            different = [name for name in asked if json.loads(json.dumps(asked[name])) != before.get(name, [])]
             if different:
                 raise ConfigError(
                     "an unfinished corpus of other inputs stands in this folder",
@@ -192,6 +196,7 @@ def _asked_of(index: CorpusIndex) -> Mapping[str, object]:
         "files": [[source["name"], source["bytes"]] for source in index.sources],
         "choices": index.choices.get("asked"),
         "tokenizer": index.fingerprint,
+        "exclude": index.choices.get("exclude", []),
     }
 
 

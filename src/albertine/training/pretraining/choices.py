@@ -13,12 +13,20 @@ from albertine.batching.step_plan import Phase, StepPlan
 from albertine.errors import ConfigError, unknown_name
 from albertine.training.config import TrainingConfig
 
-__all__ = ["Objective", "PairAsked", "PretrainingConfig", "default_tokens_per_step", "pretraining_defaults"]
+__all__ = [
+    "InitialWords",
+    "Objective",
+    "PairAsked",
+    "PretrainingConfig",
+    "default_tokens_per_step",
+    "pretraining_defaults",
+]
 
 Objective = Literal["masked-words", "replaced-tokens"]
 """masked-words: predict what stands behind the masks; replaced-tokens: tell which words a small generator put in their
 place, a loss on every token (ELECTRA)."""
 PairAsked = Literal["auto", "nsp", "sop", "none"]
+InitialWords = Literal["co-occurrence", "random"]
 
 _STEPS_WANTED = 5_000
 _FEWEST_TOKENS, _MOST_TOKENS = 4_096, 131_072
@@ -56,12 +64,15 @@ class PretrainingConfig:
     """Share of the rows that are cut into shorter texts."""
     held_out_tokens: int | None = None
     """Held-out tokens that an evaluation reads; None chooses by the budget."""
+    initial_words: InitialWords = "co-occurrence"
+    """What the word embeddings of a new encoder begin with: how tokens stand near each other in the corpus, or random
+    numbers. A checkpoint's stay."""
     new_vocabulary: bool = False
     """Allow the corpus to have another vocabulary than the encoder: rows of its word table are made anew."""
 
     def __post_init__(self) -> None:
         """Check every field, and that they fit together."""
-        for name, kind in (("objective", Objective), ("pair", PairAsked)):
+        for name, kind in (("objective", Objective), ("pair", PairAsked), ("initial_words", InitialWords)):
             if getattr(self, name) not in get_args(kind):
                 raise unknown_name("value", str(getattr(self, name)), get_args(kind), where=f"pretraining.{name}")
         for name in ("tokens_per_step", "first_tokens_per_step", "tokens_per_micro_batch", "held_out_tokens"):

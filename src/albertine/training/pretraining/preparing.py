@@ -115,7 +115,7 @@ def build_module(
     *,
     pair: PairObjective,
     token_counts: IntArray,
-) -> nn.Module:
+) -> PretrainingModel | ReplacedTokenModel:
     """Build what is trained: the encoder with the heads of its objectives.
 
     Everything that the checkpoint has is kept, also a pair head that this run does not train; what it lacks starts at

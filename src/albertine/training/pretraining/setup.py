@@ -28,6 +28,7 @@ from albertine.training.candidates import Candidate
 from albertine.training.config import TrainingConfig
 from albertine.training.defaults import chosen_pretraining_rate
 from albertine.training.pretraining.choices import PretrainingConfig
+from albertine.training.pretraining.initial_words import begin_with_neighbours
 from albertine.training.pretraining.plan import PretrainingPlan, RunSize, check_budget, check_disk, run_size
 from albertine.training.pretraining.preparing import Start, build_module, family_choices, open_start
 from albertine.training.pretraining.speed import measure_cost
@@ -161,6 +162,15 @@ def open_setup(corpus: Path, candidate: Candidate, config: PretrainingConfig, tr
         ) from error
     facts = TokenFacts.of(tokenizer)
     counts = _token_counts(train, facts)
+    module = build_module(start, config, training, pair=pair.objective, token_counts=counts)
+    if start.model is None and config.initial_words == "co-occurrence":
+        begin_with_neighbours(
+            module.encoder.embeddings.word_embeddings.weight,
+            train,
+            counts,
+            deviation=start.config.initializer_range,
+            seed=training.seed,
+        )
     return Setup(
         candidate=candidate,
         config=config,
@@ -173,7 +183,7 @@ def open_setup(corpus: Path, candidate: Candidate, config: PretrainingConfig, tr
         start=start,
         pair=pair,
         masking=config.masking or family.masking,
-        module=build_module(start, config, training, pair=pair.objective, token_counts=counts),
+        module=module,
     )
 
 
