@@ -105,6 +105,24 @@ def test_groups_are_connected_through_others_and_keep_their_first(tmp_path: Path
     assert (report.groups, report.largest_group) == (1, 13)
 
 
+def test_documents_that_are_passed_over_are_as_if_they_were_not_there(tmp_path: Path) -> None:
+    texts = texts_of(61, 70, seed=11)
+    texts += [changed(text, 1, seed=number) for number, text in enumerate(texts[:40])] + texts[30:50]
+    without = np.zeros(len(texts), dtype=np.bool_)
+    without[:60:3] = without[100:110] = True
+    alone = found(tmp_path / "alone", [text for text, out in zip(texts, without, strict=True) if not out])
+    whole = found(tmp_path / "both", texts[:13], texts[13:])
+    files = [tmp_path / "both" / f"{number}.keys" for number in range(2)]
+    for piece in (1 << 20, 19):
+        report = find_duplicates(files, tmp_path / "both" / "stages", without=without, piece=piece)
+        assert report.kept()[~without].tolist() == alone.kept().tolist()
+        assert report.kept()[without].all()
+        assert (report.exact, report.near, report.groups) == (alone.exact, alone.near, alone.groups)
+    assert (alone.exact, alone.near) != (whole.exact, whole.near)
+    again = find_duplicates(files, tmp_path / "both" / "stages")
+    assert (again.exact, again.near) == (whole.exact, whole.near)
+
+
 def test_an_interrupted_search_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = texts_of(53, 60, seed=9)
     texts += [changed(text, 1, seed=number) for number, text in enumerate(texts)]

@@ -42,7 +42,7 @@ def index_of(path: Path) -> OverlapIndex:
 def found(path: Path, *texts: str) -> bool:
     """Whether every text is found within a document."""
     documents = [f"A document begins. {text} And it ends in another way." for text in texts]
-    return len(index_of(path).find(documents)) == len(texts)
+    return len(index_of(path).find(documents).texts) == len(texts)
 
 
 def squad() -> str:
@@ -233,7 +233,7 @@ def test_a_long_file_has_all_runs_that_go_over_line_ends(tmp_path: Path) -> None
     path = tmp_path / "one_word_a_line.txt"
     path.write_text("\n".join(words), encoding="utf-8")
     runs = [" ".join(words[start : start + 13]) for start in range(len(words) - 12)]
-    assert len(index_of(path).find(runs)) == len(runs)
+    assert len(index_of(path).find(runs).texts) == len(runs)
 
 
 def test_a_folder_is_read_through_all_levels_without_what_is_about_the_data(

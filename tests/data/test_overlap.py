@@ -28,7 +28,7 @@ def index_of(*texts: str) -> OverlapIndex:
 
 
 def overlaps(index: OverlapIndex, document: str) -> bool:
-    return bool(index.find([document]))
+    return bool(len(index.find([document]).texts))
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_what_is_too_short_or_says_nothing_is_not_looked_for() -> None:
     texts = [" ".join(WORDS[: SHORTEST - 1]), "哈" * 40, numbers, "", "…!?", "好的" * 10]
     builder = OverlapIndexBuilder()
     assert builder.add([*texts, ENGLISH, " ".join(WORDS[:SHORTEST])]).tolist() == [False] * len(texts) + [True, True]
-    assert not builder.build().find([f"First {text} last" for text in texts])
+    assert not len(builder.build().find([f"First {text} last" for text in texts]).hashes)
 
 
 def test_a_run_does_not_go_on_from_one_text_into_the_next() -> None:
     half = len(WORDS) // 2
-    assert not index_of(" ".join(WORDS[:half]), " ".join(WORDS[half:])).find([" ".join(WORDS[half - 6 : half + 7])])
+    assert not overlaps(index_of(" ".join(WORDS[:half]), " ".join(WORDS[half:])), " ".join(WORDS[half - 6 : half + 7]))
     found = index_of(ENGLISH).find([" ".join(WORDS[:9]), " ".join(WORDS[9:]), "", ENGLISH])
-    assert list(found) == [3]
+    assert found.texts.tolist() == [3]
 
 
 def test_chinese_may_need_longer_runs_than_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,9 +110,24 @@ def test_chinese_may_need_longer_runs_than_words(monkeypatch: pytest.MonkeyPatch
 
 def test_the_shared_passage_is_shown_as_it_stands_in_the_document() -> None:
     document = f"It rained. {ENGLISH.upper()} It stopped."
-    passage = index_of(ENGLISH).find(["nothing", document])[1]
+    passage = index_of(ENGLISH).find(["nothing", document]).passage(0)
     assert passage == "BEFORE THE CAFÉ OPENED, ELEVEN SMALL BROWN GOATS WALKED SLOWLY OVER THE FIRST"
-    assert index_of(CHINESE).find([f"“{CHINESE}"])[0] == "渡船开走以前，十一只棕色的小"
+    assert index_of(CHINESE).find([f"“{CHINESE}"]).passage(0) == "渡船开走以前，十一只棕色的小"
+
+
+def test_every_run_is_given_once_a_text_and_the_text_of_runs_that_overlap_is_kept_once() -> None:
+    runs = len(WORDS) - RUN + 1
+    short = " ".join(WORDS[3:12])
+    documents = ["nothing", f"First {ENGLISH} Then: {ENGLISH.upper()}", ENGLISH, f"And {short} it was. {CHINESE}"]
+    shared = index_of(ENGLISH, short).find(documents)
+    assert shared.owners.tolist() == [1] * (runs + 1) + [2] * (runs + 1) + [3]
+    assert len(set(shared.hashes.tolist())) == runs + 1
+    assert shared.hashes[: runs + 1].tolist() == shared.hashes[runs + 1 : -1].tolist()
+    assert shared.hashes[-1] in shared.hashes[: runs + 1]
+    assert shared.passage(len(shared.hashes) - 1) == short
+    assert [shared.passage(run).split()[0] for run in range(3)] == ["Before", "the", "café"]
+    stretch = ENGLISH.removesuffix(").")
+    assert shared.codes.tobytes().decode("utf-16-le") == stretch + stretch + short
 
 
 LETTERS = st.lists(st.sampled_from(["a", "B", "ab", "山", "羊", "船", "7", "é", "ﬁ", "😀", "𠀀"]), max_size=60)
@@ -141,16 +156,17 @@ def test_what_is_found_is_what_a_plain_comparison_finds(
             if len({unit for unit in run if unit != "7"}) >= LEAST_DISTINCT:
                 wanted.add(run)
     joined = [blank.join([*one, *(evaluation[0] if evaluation else [])]) for one in documents]
-    expected = []
+    expected = set()
     for place, units in enumerate(map(reference, joined)):
         runs = {
             tuple(units[start : start + length])
             for length in range(SHORTEST, RUN + 1)
             for start in range(len(units) - length + 1)
         }
-        if runs & wanted:
-            expected.append(place)
-    assert sorted(index_of(*texts).find(joined)) == expected
+        expected |= {(place, run) for run in runs & wanted}
+    shared = index_of(*texts).find(joined)
+    found = [(owner, tuple(reference(shared.passage(run)))) for run, owner in enumerate(shared.owners.tolist())]
+    assert sorted(found) == sorted(expected)
 
 
 def test_a_text_of_any_length_is_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +186,9 @@ def test_an_index_is_the_same_after_it_was_written_and_read(tmp_path: Path) -> N
     again = OverlapIndex.load(tmp_path / "index.npy")
     assert (again.runs, again.wholes) == (index.runs, index.wholes) == (len(WORDS) - RUN + 1, 1)
     documents = [ENGLISH, CHINESE, " ".join(WORDS[:9])]
-    assert again.find(documents) == index.find(documents)
+    one, other = index.find(documents), again.find(documents)
+    assert one.texts.tolist() == [0, 2]
+    assert (one.hashes.tolist(), one.codes.tolist()) == (other.hashes.tolist(), other.codes.tolist())
     content = np.load(tmp_path / "index.npy")
     np.save(tmp_path / "short.npy", content[:-1])
     (tmp_path / "none.npy").write_bytes(b"nothing of the kind")

@@ -216,6 +216,18 @@ def test_held_out_documents_are_not_learnt_from(tmp_path: Path) -> None:
     assert [(unknown.text, unknown.count) for unknown in report.learnt.frequent_unknowns] == [("xylophon", 40)]
 
 
+def test_traditional_characters_are_learnt_as_simplified_ones_when_asked(tmp_path: Path) -> None:
+    pytest.importorskip("opencc")
+    (tmp_path / "a.txt").write_text("漢語和法語\n\n" * 30, encoding="utf-8")
+    learn_vocab(tmp_path / "a.txt", out=tmp_path / "as-they-are", size=120)
+    learn_vocab(tmp_path / "a.txt", out=tmp_path / "simplified", size=120, simplify=True)
+    traditional, simplified = (load_tokenizer(tmp_path / name) for name in ("as-they-are", "simplified"))
+    assert "漢" in [traditional.id_to_token(index) for index in range(traditional.vocab_size)]
+    known = {simplified.id_to_token(index) for index in range(simplified.vocab_size)}
+    assert {"汉", "语"} <= known
+    assert "漢" not in known
+
+
 def test_a_place_in_use_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="new folder"):

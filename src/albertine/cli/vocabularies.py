@@ -37,6 +37,9 @@ def learn(
     longest_piece: Annotated[
         int | None, typer.Option("--longest-piece", help="Most characters of a piece (default 24; unigram 16).")
     ] = None,
+    simplify: Annotated[
+        bool, typer.Option("--simplify", help="Turn traditional into simplified characters first.")
+    ] = False,
     against: Annotated[
         Path | None, typer.Option("--against", help="A tokenizer folder or vocabulary file to compare with.")
     ] = None,
@@ -62,6 +65,7 @@ def learn(
         layout=cast("Layout", layout),
         longest_piece=longest_piece,
         seed=seed,
+        simplify=simplify,
         against=against,
         held_out_every=held_out_every,
         encoding=encoding,

@@ -19,7 +19,7 @@ import numpy as np
 from albertine.data.markup import has_html, has_markdown, without_html, without_markdown
 from albertine.errors import ConfigError, MissingDependencyError
 
-__all__ = ["STEPS", "Cleaner", "CleaningChoices", "CleaningReport", "LineCounter", "StepCount", "clean"]
+__all__ = ["STEPS", "Cleaner", "CleaningChoices", "CleaningReport", "LineCounter", "StepCount", "clean", "simplifier"]
 
 Markup = Literal["auto", "always", "never"]
 
@@ -128,7 +128,7 @@ class Cleaner:
             "spaces": _spaces if self.choices.spaces else None,
             "holes": _holes if self.choices.holes else None,
             "unicode": functools.partial(unicodedata.normalize, "NFC") if self.choices.unicode else None,
-            "simplified": _simplifier() if self.choices.simplified else None,
+            "simplified": simplifier() if self.choices.simplified else None,
             "punctuation": _punctuation if self.choices.punctuation else None,
             "repeated-lines": _repeated_lines if self.choices.repeated_lines else None,
             "boilerplate": self._without_boilerplate if self._boilerplate else None,
@@ -223,7 +223,12 @@ class _Converter(Protocol):
     def convert(self, text: str) -> str: ...
 
 
-def _simplifier() -> Callable[[str], str]:
+def simplifier() -> Callable[[str], str]:
+    """Return what turns traditional characters into simplified ones, by phrases where one has several.
+
+    Raises:
+        MissingDependencyError: the package opencc is not installed.
+    """
     try:
         import opencc  # lazy: optional
     except ImportError as error:

@@ -66,10 +66,10 @@ class DuplicateReport:
     """Of near duplicates, the first 20 by number."""
     first: Path
     """A numpy file, [documents] int32: the number of the first document of each one's group, which is its own number
-    where it stays."""
+    where it stays or was passed over."""
 
     def kept(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.bool_]:
-        """Return which of the documents from start to stop stay."""
+        """Return which of the documents from start to stop stay; those that were passed over do."""
         first = np.load(self.first, mmap_mode="r", allow_pickle=False)[start:stop]
         kept: npt.NDArray[np.bool_] = first == np.arange(start, start + len(first))
         return kept
@@ -81,6 +81,7 @@ class _Keys:
 
     files: tuple[KeyFile, ...]
     starts: npt.NDArray[np.int64]
+    without: npt.NDArray[np.bool_] | None
 
     @property
     def documents(self) -> int:
@@ -90,8 +91,13 @@ class _Keys:
         first = 0
         for file in self.files:
             for keys in file.column(band):
-                yield keys, np.arange(first, first + len(keys), dtype=np.uint32)
+                numbers = np.arange(first, first + len(keys), dtype=np.uint32)
                 first += len(keys)
+                if self.without is None:
+                    yield keys, numbers
+                else:
+                    looked_at = ~self.without[numbers]
+                    yield keys[looked_at], numbers[looked_at]
 
     def signatures(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
         of_file = np.searchsorted(self.starts, documents, side="right") - 1
@@ -111,7 +117,12 @@ class _Keys:
 
 
 def find_duplicates(
-    key_files: Sequence[Path], folder: Path, choices: DuplicateChoices | None = None, *, piece: int = PIECE
+    key_files: Sequence[Path],
+    folder: Path,
+    choices: DuplicateChoices | None = None,
+    *,
+    without: npt.NDArray[np.bool_] | None = None,
+    piece: int = PIECE,
 ) -> DuplicateReport:
     """Find the documents that are the same, or nearly, as an earlier one.
 
@@ -121,6 +132,7 @@ def find_duplicates(
         key_files: written by `duplicate_keys.write_keys` with the same choices; their order numbers the documents.
         folder: for the stages' files. Those of another corpus or of other choices are replaced.
         choices: as the keys were made.
+        without: [documents] those that are passed over, as if they were not there; at least one has to be left.
         piece: keys that are sorted at a time.
 
     Raises:
@@ -128,7 +140,7 @@ def find_duplicates(
     """
     choices = choices or DuplicateChoices()
     files = tuple(KeyFile(path) for path in key_files)
-    keys = _Keys(files, np.concatenate([[0], np.cumsum([file.documents for file in files], dtype=np.int64)]))
+    keys = _Keys(files, np.concatenate([[0], np.cumsum([file.documents for file in files], dtype=np.int64)]), without)
     if keys.documents >= 1 << 31:
         raise DataError("too many documents to compare", received=keys.documents, allowed="less than 2^31")
     _begin(folder, key_files, keys, choices)
@@ -153,6 +165,8 @@ def _begin(folder: Path, key_files: Sequence[Path], keys: _Keys, choices: Duplic
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
+    if keys.without is not None:
+        digest.update(np.packbits(keys.without).tobytes())
     made_of = {"schema_version": 1, "keys": digest.hexdigest(), "documents": keys.documents, "choices": asdict(choices)}
     note = folder / "made-of.json"
     if note.exists() and json.loads(note.read_text(encoding="utf-8")) == made_of:
@@ -173,7 +187,8 @@ def _exact_stage(folder: Path, keys: _Keys, piece: int) -> _Roots:
             roots[group.numbers] = np.repeat(group.numbers[begins], lengths)
         with atomic_path(target) as temporary, temporary.open("wb") as file:
             np.save(file, roots, allow_pickle=False)
-        _logger.info("duplicates: exact ones found among %d documents", keys.documents)
+        passed_over = 0 if keys.without is None else int(np.count_nonzero(keys.without))
+        _logger.info("duplicates: exact ones found among %d documents", keys.documents - passed_over)
         return roots
     loaded: _Roots = np.load(target, allow_pickle=False)
     return loaded

@@ -5,12 +5,14 @@ a test set as a sign that the test set is in it, of lower-cased words without pu
 words, and a segmenter would cut the same sentence in two ways beside two neighbours; so there a unit is a character.
 Thirteen characters are seven to nine words: rarely said twice by chance, though long names and set phrases are.
 
-Texts with fewer units are looked for as a whole if they have at least 8, the least that Brown et al. go down to.
+Texts with fewer units are looked for as a whole if they have at least 8, the least that Brown et al. go down to. What
+stands in many documents is a set phrase and tells nothing; which runs these are only the whole corpus shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,14 @@ from albertine.errors import DataError
 from albertine.files import atomic_path
 
 __all__ = [
+    "COMMON",
     "LEAST_DISTINCT",
-    "LEAST_SHARED",
     "RUN_CHARACTERS",
     "RUN_WORDS",
     "SHORTEST",
     "OverlapIndex",
     "OverlapIndexBuilder",
+    "SharedRuns",
 ]
 
 RUN_WORDS = 13
@@ -37,8 +40,10 @@ RUN_CHARACTERS = 13
 """The same where most units of an evaluation text are Chinese, Japanese or Korean characters."""
 SHORTEST = 8
 """Units of a text that is looked for as a whole."""
-LEAST_SHARED = 1
-"""A document that shares so many runs, or texts as a whole, overlaps."""
+COMMON = 10
+"""A run, or a short text, that stands in more documents of a corpus than this tells nothing: names of institutions,
+legal formulas and sentences that a program wrote are not what a model is tested on, and documents that share nothing
+else with an evaluation text stay. Brown et al. (2020, appendix C) pass over runs that more than 10 documents have."""
 LEAST_DISTINCT = 4
 """Different units with letters that a run must have to say anything: numbers in a row, or the same laugh many times,
 stand in texts that have nothing to do with each other."""
@@ -96,6 +101,34 @@ class OverlapIndexBuilder:
         return OverlapIndex(self._heads.all(), self._runs.all(), self._wholes.all(), sorted(self._lengths))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SharedRuns:
+    """The H runs and short texts that texts share with evaluation texts, in the order in which they stand.
+
+    Each is given once a text (or once a part of a text that is too long to be split at once).
+    """
+
+    owners: npt.NDArray[np.int64]
+    """[H] the place of the text that each stands in, ascending."""
+    hashes: Hashes
+    """[H] the same for the same units."""
+    begins: npt.NDArray[np.int64]
+    """[H] where each begins in `codes`."""
+    ends: npt.NDArray[np.int64]
+    """[H]."""
+    codes: CodeUnits
+    """[C] the stretches of the texts that are shared, one after another."""
+
+    @property
+    def texts(self) -> npt.NDArray[np.int64]:
+        """The places of the texts that share anything, ascending."""
+        return np.unique(self.owners)
+
+    def passage(self, run: int) -> str:
+        """Return a run as it first stands in its text, with everything between its units."""
+        return self.codes[self.begins[run] : self.ends[run]].tobytes().decode("utf-16-le", errors="replace")
+
+
 class OverlapIndex:
     """Looks for the runs of evaluation texts; two different runs share a hash with a probability of 5e-20.
 
@@ -125,40 +158,41 @@ class OverlapIndex:
         """How many different texts are looked for as a whole."""
         return len(self._wholes.hashes)
 
-    def find(self, texts: Sequence[str]) -> dict[int, str]:
-        """Find the texts that overlap.
-
-        Returns:
-            The first shared passage of each of them, as it stands there, by the place of the text.
-        """
+    def find(self, texts: Sequence[str]) -> SharedRuns:
+        """Find what texts share with evaluation texts."""
         parts, owners = _parts(texts)
-        shared = np.zeros(len(texts), dtype=np.int64)
-        passages: dict[int, str] = {}
+        found: list[SharedRuns] = []
+        size = 0
         for start, end in together([len(part) for part in parts]):
             units = split_units(parts[start:end])
-            begins, lengths = self._found(units)
-            if not len(begins):
-                continue
-            found = owners[start + units.owners(begins)]
-            np.add.at(shared, found, 1)
-            for owner, place in zip(*np.unique(found, return_index=True), strict=True):
-                passages.setdefault(int(owner), units.text(int(begins[place]), int(lengths[place])))
-        return {owner: passage for owner, passage in passages.items() if shared[owner] >= LEAST_SHARED}
+            begins, lengths, hashes = self._found(units)
+            if len(begins):
+                found.append(_shared(units, begins, lengths, hashes, owners[start:end], size))
+                size += len(found[-1].codes)
+        return SharedRuns(
+            owners=np.concatenate([owners[:0], *(one.owners for one in found)]),
+            hashes=np.concatenate([np.zeros(0, dtype=np.uint64), *(one.hashes for one in found)]),
+            begins=np.concatenate([owners[:0], *(one.begins for one in found)]),
+            ends=np.concatenate([owners[:0], *(one.ends for one in found)]),
+            codes=np.concatenate([np.zeros(0, dtype=np.uint16), *(one.codes for one in found)]),
+        )
 
-    def _found(self, units: Units) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return where shared runs and texts begin, and how many units they have."""
+    def _found(self, units: Units) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Hashes]:
+        """Return where shared runs and texts begin, how many units they have, and their hashes."""
         heads = self._heads.places(units.runs(SHORTEST))
-        begins, lengths = [heads[:0]], [heads[:0]]
+        begins, lengths, hashes = [heads[:0]], [heads[:0]], [np.zeros(0, dtype=np.uint64)]
         for length in self._lengths if len(heads) else ():
             possible = heads[heads + length <= units.firsts[-1]]
-            hashes = units.run_at(possible, length)
+            named = units.run_at(possible, length)
             for kind in (self._runs, self._wholes):
-                begins.append(possible[kind.places(hashes)])
-                lengths.append(np.full(len(begins[-1]), length))
-        found, of = np.concatenate(begins), np.concatenate(lengths)
-        inside = found + of <= units.firsts[units.owners(found) + 1]
-        order = np.argsort(found[inside], kind="stable")
-        return found[inside][order], of[inside][order]
+                places = kind.places(named)
+                begins.append(possible[places])
+                lengths.append(np.full(len(places), length))
+                hashes.append(named[places])
+        found, of, names = np.concatenate(begins), np.concatenate(lengths), np.concatenate(hashes)
+        inside = np.flatnonzero(found + of <= units.firsts[units.owners(found) + 1])
+        order = inside[np.argsort(found[inside], kind="stable")]
+        return found[order], of[order], names[order]
 
     def save(self, path: Path) -> None:
         """Write it down.
@@ -245,6 +279,37 @@ def _telling(names: Hashes, begins: npt.NDArray[np.int64], length: int) -> npt.N
         distinct = np.count_nonzero(np.diff(units, axis=1), axis=1) + (units[:, 0] != 0)
         telling.append(part[distinct >= LEAST_DISTINCT])
     return np.concatenate(telling)
+
+
+def _shared(
+    units: Units,
+    begins: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    hashes: Hashes,
+    owners: npt.NDArray[np.int64],
+    size: int,
+) -> SharedRuns:
+    """Return runs, in the order of their places, with the stretches of text that they cover, behind `size` others."""
+    of = owners[units.owners(begins)]
+    order = np.lexsort((hashes, of))
+    again = np.zeros(len(order), dtype=np.bool_)
+    again[1:] = (np.diff(of[order]) == 0) & (np.diff(hashes[order]) == 0)
+    each = np.sort(order[~again])
+    first = units.places[units.starts[begins[each]]]
+    last = units.places[units.starts[begins[each] + lengths[each]] - 1] + 1
+    # Runs that overlap make up one stretch, which is kept once.
+    reached = np.maximum.accumulate(last)
+    opens = np.ones(len(each), dtype=np.bool_)
+    opens[1:] = first[1:] > reached[:-1]
+    froms, tos = first[opens], reached[np.append(np.flatnonzero(opens)[1:] - 1, len(each) - 1)]
+    moved = (size + np.cumsum(tos - froms) - tos)[np.cumsum(opens) - 1]
+    return SharedRuns(
+        owners=of[each],
+        hashes=hashes[each],
+        begins=first + moved,
+        ends=last + moved,
+        codes=np.concatenate([units.codes[begin:end] for begin, end in zip(froms, tos, strict=True)]),
+    )
 
 
 def _parts(texts: Sequence[str]) -> tuple[list[CodeUnits], npt.NDArray[np.int64]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from albertine.data.cleaning import simplifier
 from albertine.data.corpus import CorpusFormat, ReadingReport, read_documents
 from albertine.errors import ConfigError, DataError
 from albertine.files import atomic_folder, write_json
@@ -162,6 +163,7 @@ def learn_vocab(
     most_words: int = MOST_WORDS,
     sample_characters: int = SAMPLE_CHARACTERS,
     seed: int = 0,
+    simplify: bool = False,
     against: Path | str | None = None,
     held_out_every: int = HELD_OUT_EVERY,
     encoding: str = "utf-8",
@@ -183,6 +185,7 @@ def learn_vocab(
         most_words: the same.
         sample_characters: the same.
         seed: the same.
+        simplify: turn traditional Chinese characters into simplified ones first, as `build_corpus` does on request.
         against: a tokenizer folder or vocabulary file to measure on the same texts.
         held_out_every: one document in so many is set apart; fewer where those are over two million characters.
         encoding: of plain text.
@@ -193,6 +196,7 @@ def learn_vocab(
         ConfigError: an option is out of range; the target is not an empty place.
         DataError: a file cannot be read, or there is no text.
         TokenizerError: `against` is no tokenizer.
+        MissingDependencyError: `simplify` without the package opencc.
     """
     choices = _Choices(
         size=size,
@@ -218,7 +222,8 @@ def learn_vocab(
     reading = ReadingReport()
     paths = [corpus] if isinstance(corpus, str | Path) else corpus
     documents = read_documents(paths, encoding=encoding, on_error=on_error, format=format, report=reading)
-    learnt = _learnt(held_out.rest(document.text for document in documents), choices)
+    texts = (document.text for document in documents)
+    learnt = _learnt(held_out.rest(map(simplifier(), texts) if simplify else texts), choices)
     if reading.skipped:
         log.warning("left out: %s", ", ".join(f"{count:,} {kind}" for kind, count in sorted(reading.skipped.items())))
     report = VocabularyReport(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from albertine.batching.corpus import reading
+from albertine.batching.corpus import reading, selection
 from albertine.batching.corpus.build import build_corpus
 from albertine.batching.corpus.choices import CorpusChoices
 from albertine.batching.corpus.progress import CorpusProgress
 from albertine.batching.corpus.report import OVERLAPS_KEPT, CorpusReport
 from albertine.batching.shards import Shards, Split
 from albertine.data.cleaning import CleaningChoices, clean
+from albertine.data.overlap import COMMON
 from albertine.errors import ConfigError, DataError
 from albertine.tokenization.normalization import Rules
 from albertine.tokenization.tokenizer import Tokenizer
@@ -134,11 +136,13 @@ def test_the_report_tells_files_runs_documents_and_the_first_of_them(corpus: Pat
     assert [one["name"] for one in index["choices"]["exclude"]] == ["tests/test.tsv", "tests/zh/dev.json"]
 
 
-def test_only_the_first_examples_are_kept(tests: Path, tmp_path: Path) -> None:
-    path = tmp_path / "many.txt"
-    path.write_text("\n\n".join(f"{TEST} {word} {WORDS[-1]}" for word in [*WORDS, "river"] * 2), encoding="utf-8")
-    path.write_text(path.read_text() + "\n\nSomething else stands at the end of it.\n", encoding="utf-8")
-    report = build(path, tmp_path / "out", exclude=tests / "test.tsv")
+def test_only_the_first_examples_are_kept(tmp_path: Path) -> None:
+    path, test = tmp_path / "many.txt", tmp_path / "test.jsonl"
+    generator = np.random.default_rng(5)
+    sentences = [" ".join(generator.choice(WORDS, 16)) for _ in range(2 * OVERLAPS_KEPT)]
+    test.write_text("\n".join(json.dumps({"sentence": one}) for one in sentences), encoding="utf-8")
+    path.write_text("\n\n".join([*sentences, "Something else stands at the end of it.\n"]), encoding="utf-8")
+    report = build(path, tmp_path / "out", exclude=test)
     assert report.excluded is not None
     assert report.excluded.documents > OVERLAPS_KEPT == len(report.excluded.examples)
     assert [one.line for one in report.excluded.examples] == list(range(1, 2 * OVERLAPS_KEPT, 2))
@@ -234,3 +238,151 @@ def test_a_file_without_texts_beside_others_is_warned_of(
         build(corpus, tmp_path / "out", exclude=tests)
     assert "tests/labels: 0 evaluation texts" in caplog.text
     assert "test.tsv: 1 evaluation" not in caplog.text
+
+
+def random_text(seed: int, words: int = 60) -> list[str]:
+    return [str(word) for word in np.random.default_rng(seed).choice(WORDS, words)]
+
+
+def with_passages(seed: int, *passages: str) -> str:
+    """A document of its own that says some things in between."""
+    parts = np.array_split(np.array(random_text(seed), dtype=object), len(passages) + 1)
+    said = [*(" ".join(part) for part in parts)]
+    return " ".join([said[0], *(f"{passage} {rest}" for passage, rest in zip(passages, said[1:], strict=True))])
+
+
+def phrase(seed: int, words: int = 18) -> str:
+    return " ".join(random_text(1000 + seed, words))
+
+
+def build_rows(folder: Path, texts: list[str], evaluation: list[str], **options: object) -> CorpusReport:
+    """Build from documents with the given texts, without those of an evaluation file, and return the report."""
+    folder.mkdir(exist_ok=True)
+    path, test = folder / "corpus.jsonl", folder / "evaluation.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"text": text, "id": f"document {number}"}) for number, text in enumerate(texts)),
+        encoding="utf-8",
+    )
+    test.write_text("\n".join(json.dumps({"sentence": one}) for one in evaluation), encoding="utf-8")
+    return build(path, folder / "out", exclude=test if evaluation else (), **options)
+
+
+@pytest.mark.parametrize(("documents", "gone"), [(COMMON, COMMON), (COMMON + 1, 0)])
+@pytest.mark.parametrize("passage", [TEST, TEST_ZH, TEST_ZH[7:18]])
+def test_what_stands_in_more_than_ten_documents_takes_none_of_them_out(
+    tmp_path: Path, documents: int, gone: int, passage: str
+) -> None:
+    texts = [with_passages(number, *([passage] if number < documents else [])) for number in range(30)]
+    excluded = build_rows(tmp_path, texts, [passage]).excluded
+    assert excluded is not None
+    assert excluded.documents == gone
+    assert excluded.common == (0 if gone else excluded.runs + excluded.short_texts)
+    assert [one.documents for one in excluded.common_examples] == ([] if gone else [documents])
+
+
+def test_a_document_with_a_common_phrase_and_a_test_sentence_goes_and_the_sentence_is_shown(tmp_path: Path) -> None:
+    common = phrase(0)
+    texts = [with_passages(number, common, *([TEST] if number == 7 else [])) for number in range(15)]
+    report = build_rows(tmp_path, [*texts, *(with_passages(number) for number in range(15, 30))], [common, TEST])
+    excluded = report.excluded
+    assert excluded is not None
+    assert report.removed["overlapping evaluation texts"] == excluded.documents == 1
+    (example,) = excluded.examples
+    assert (example.document, example.line) == ("document 7", 8)
+    assert example.shared.split() == TEST.split()[:13]
+    assert excluded.characters == len(texts[7])
+    assert report.stages["overlap"].tokens_out == report.stages["duplicates"].tokens_out
+    # Of the six runs of thirteen words that a phrase of eighteen has, one is shown for all.
+    assert excluded.common == 6
+    (told,) = excluded.common_examples
+    assert told.documents == 15
+    assert told.passage.split() == common.split()[:13]
+    rendered = report.render()
+    assert "6 runs of evaluation texts in more than 10 documents each" in rendered
+    assert f"15 documents: {told.passage}" in rendered
+    assert CorpusReport.load(tmp_path / "out") == report
+
+
+def test_the_three_most_frequent_phrases_are_shown(tmp_path: Path) -> None:
+    texts = [with_passages(number, *(phrase(one) for one in range(5) if number < 15 - one)) for number in range(16)]
+    excluded = build_rows(tmp_path, texts, [phrase(one) for one in range(5)]).excluded
+    assert excluded is not None
+    assert (excluded.documents, excluded.common) == (0, 5 * 6)
+    shown = [(" ".join(phrase(one).split()[:13]), 15 - one) for one in range(3)]
+    assert [(one.passage, one.documents) for one in excluded.common_examples] == shown
+
+
+@pytest.mark.parametrize("duplicates", ["near", "exact", "keep"])
+def test_copies_of_a_document_do_not_make_a_test_sentence_common(tmp_path: Path, duplicates: str) -> None:
+    copied = " ".join([*random_text(99, 200), TEST])
+    near = [f"{copied} {word}" for word in WORDS[:4]]
+    others = [with_passages(number) for number in range(20)]
+    choices = dataclasses.replace(CHOICES, duplicates=duplicates)  # type: ignore[arg-type]
+    report = build_rows(tmp_path, [copied] * 14 + near + others, [TEST], choices=choices)
+    assert report.removed["overlapping evaluation texts"] == 18
+    assert sum(report.removed.get(f"{kind} duplicates", 0) for kind in ("exact", "near")) == 0
+    assert sum(split.documents for split in report.splits.values()) == len(others)
+
+
+def test_near_copies_without_the_test_sentence_stay_as_if_the_others_had_not_been_there(tmp_path: Path) -> None:
+    article = " ".join(random_text(3, 300))
+    others = [with_passages(number) for number in range(20)]
+    copies = [f"{article} {word}" for word in WORDS[:3]]
+    report = build_rows(tmp_path / "both", [f"{article} {TEST}", *others, *copies], [TEST])
+    build_rows(tmp_path / "alone", [*others, *copies], [])
+    assert (report.removed["overlapping evaluation texts"], report.removed["near duplicates"]) == (1, 2)
+    ours, theirs = (contents(tmp_path / name / "out", index=False) for name in ("both", "alone"))
+    assert ours == theirs
+
+
+def test_the_stage_counts_documents_characters_and_tokens_where_it_is_decided(
+    corpus: Path, tests: Path, tmp_path: Path
+) -> None:
+    report = build(corpus, tmp_path / "out", exclude=[tests])
+    others = tmp_path / "others.jsonl"
+    others.write_text("\n".join(json.dumps({"text": text}) for text in some_texts(planted=False)), encoding="utf-8")
+    clean_tokens = build(others, tmp_path / "clean").stages["tokens"]
+    names = list(report.stages)
+    assert names[names.index("overlap") - 1 : names.index("overlap") + 2] == ["tokens", "overlap", "duplicates"]
+    before, stage, after = (report.stages[name] for name in ("tokens", "overlap", "duplicates"))
+    for unit in ("documents", "characters", "tokens"):
+        assert getattr(stage, f"{unit}_in") == getattr(before, f"{unit}_out") > 0
+        assert getattr(stage, f"{unit}_out") == getattr(clean_tokens, f"{unit}_out") > 0
+    assert (after.documents_in, after.tokens_in) == (stage.documents_out, stage.tokens_out)
+    assert report.excluded is not None
+    assert report.excluded.tokens == stage.tokens_in - stage.tokens_out
+    assert stage.cpu_seconds > 0
+
+
+def test_common_phrases_are_the_same_with_more_workers_and_after_interruptions_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BLOCK_CHARACTERS", 1500)
+    texts = [with_passages(number, phrase(0), *([TEST] if number % 9 == 0 else [])) for number in range(60)]
+    evaluation = [phrase(0), TEST]
+    calls = Interrupted(10**9)
+    whole = build_rows(tmp_path, texts, evaluation, progress=calls)
+    assert whole.excluded is not None
+    assert (whole.excluded.documents, whole.excluded.common) == (7, 6)
+    path, test = tmp_path / "corpus.jsonl", tmp_path / "evaluation.jsonl"
+    made = 10**9 - calls.left
+    outs = {name: tmp_path / str(name) for name in ("workers", 1, made // 3, made // 2, made, "choice", "duplicates")}
+    build(path, outs["workers"], exclude=test, workers=2)
+    for at in (1, made // 3, made // 2, made):
+        with pytest.raises(KeyboardInterrupt):
+            build(path, outs[at], exclude=test, progress=Interrupted(at))
+    for name, function in (("choice", "hold_out"), ("duplicates", "_mark_duplicates")):
+        with monkeypatch.context() as patched:
+            patched.setattr(selection, function, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                build(path, outs[name], exclude=test)
+    for out in outs.values():
+        again = build(path, out, exclude=test)
+        assert contents(out) == contents(tmp_path / "out"), out
+        assert again.excluded == whole.excluded
+        assert again.removed == whole.removed
+        assert not (out / "work").exists()
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt

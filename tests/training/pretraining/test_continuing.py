@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 import albertine as al
-from albertine.batching.masking import TokenFacts
+from albertine.batching.masking import MaskingSchedule, TokenFacts
 from albertine.batching.pretraining_examples import ExampleChoices, PretrainingBatches
 from albertine.batching.shards import Shards
 from albertine.batching.step_plan import Phase
 from albertine.errors import ConfigError, DataError, TokenizerError
+from albertine.models.discriminator import ReplacedTokenModel
 from albertine.models.heads import PretrainingModel
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.candidates import find_candidate
@@ -277,3 +278,15 @@ def test_frequencies_are_known_before_the_first_step_and_a_checkpoint_keeps_what
     assert shares[frequent] == pytest.approx(counts[frequent] / counts.sum(), rel=0.05)
     assert shares[opened[0].facts.special].max() < 0.001
     assert not heads[1].bias.any()
+
+
+def test_the_share_of_replaced_tokens_is_known_before_the_first_step(corpus: Path) -> None:
+    config = PretrainingConfig(
+        phases=(Phase(length=32),), objective="replaced-tokens", mask_share=MaskingSchedule(first=0.2, last=0.1)
+    )
+    opened = setup.open_setup(corpus, find_candidate("preset:bert-tiny"), config, pretraining_defaults(max_steps=1))
+    module = cast("ReplacedTokenModel", opened.module)
+    assert float(module.head.output.bias.detach().sigmoid()) == pytest.approx(0.2)
+    words = module.generator.masked_word_head
+    assert words is not None
+    assert float(words.bias.detach().exp().sum()) == pytest.approx(1.0, abs=1e-5)

@@ -13,9 +13,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from albertine.batching.corpus.exclusion import load_index
+from albertine.batching.corpus.overlaps import write_overlaps
 from albertine.batching.corpus.plan import load_plan
 from albertine.batching.corpus.reading import DocumentBlock
-from albertine.batching.corpus.report import Overlap, StageCount, stages_from
+from albertine.batching.corpus.report import StageCount, stages_from
 from albertine.batching.corpus.stages import DocumentStages
 from albertine.data.cleaning import CleaningReport, StepCount
 from albertine.evaluation.timing import peak_memory_bytes
@@ -47,8 +48,6 @@ class BlockSummary:
     languages: dict[str, int] = field(default_factory=dict)
     """Characters, by language."""
     cleaning: CleaningReport = field(default_factory=CleaningReport)
-    overlaps: tuple[Overlap, ...] = ()
-    """The first documents that were left out for evaluation texts."""
     process: int = 0
     """Number of the process that made it."""
     peak_memory: int = 0
@@ -64,9 +63,7 @@ class BlockSummary:
         values = json.loads(text)
         cleaning = values["cleaning"]
         cleaning["steps"] = {name: StepCount(**step) for name, step in cleaning["steps"].items()}
-        overlaps = tuple(Overlap(**one) for one in values.get("overlaps", ()))
-        stages = stages_from(values["stages"])
-        return cls(**values | {"stages": stages, "cleaning": CleaningReport(**cleaning), "overlaps": overlaps})
+        return cls(**values | {"stages": stages_from(values["stages"]), "cleaning": CleaningReport(**cleaning)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +129,9 @@ class BlockMaker:
         """Make a block, write it, and return its summary as JSON."""
         made = self._stages(block)
         self._stages.write_keys(keys_path(self._work, block.number), made)
+        if made.overlaps is not None:
+            with made.stages["overlap"].timed():
+                write_overlaps(self._work, block.number, made.overlaps)
         summary = BlockSummary(
             number=block.number,
             position=block.position,
@@ -142,7 +142,6 @@ class BlockMaker:
             removed=dict(made.removed),
             languages=dict(made.languages),
             cleaning=made.cleaning,
-            overlaps=made.overlaps,
             process=self._process,
             peak_memory=peak_memory_bytes(),
         ).to_json()

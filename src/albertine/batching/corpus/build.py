@@ -12,12 +12,12 @@ from pathlib import Path
 
 from albertine.batching.corpus.assembly import Assembly, assemble
 from albertine.batching.corpus.choices import CorpusChoices
-from albertine.batching.corpus.documents import DocumentTotals, make_documents
+from albertine.batching.corpus.documents import DocumentTotals, check_some_left, make_documents
 from albertine.batching.corpus.exclusion import excluded_files, settle_exclusion
 from albertine.batching.corpus.plan import Plan, check_disk, settle_plan
 from albertine.batching.corpus.progress import CorpusProgress, CorpusProgressCallback
 from albertine.batching.corpus.reading import LONGEST_DOCUMENT
-from albertine.batching.corpus.report import STAGES, CorpusReport, Exclusion, SplitSize, StageCount
+from albertine.batching.corpus.report import STAGES, CorpusReport, SplitSize, StageCount
 from albertine.batching.corpus.selection import HELD_OUT, TRAIN, Selection, select
 from albertine.batching.corpus.workspace import Inputs, Workspace
 from albertine.batching.shard_format import (
@@ -140,11 +140,14 @@ class _Build:
             progress=lambda totals: self._tell("documents", totals.characters / max(plan.disk.characters, 1), totals),
         )
         self._tell("duplicates", 0.0, totals)
-        selection = select(space.work, totals.block_documents, plan.choices)
+        selection = select(space.work, totals.block_documents, plan.choices, exclusion)
+        check_some_left(selection.kept, totals, files, work=space.work, selected=selection.removed)
+        if selection.excluded is not None:
+            totals.stages["overlap"].add(selection.overlap)
         totals.stages["duplicates"].add(selection.duplicates)
         totals.stages["held-out"] = selection.held_out
         splits = self._assemble(plan, totals, selection)
-        report = self._report(plan, totals, selection, splits, exclusion)
+        report = self._report(plan, totals, selection, splits)
         sources = hashes.wait()
         report.save()
         write_index(
@@ -204,7 +207,6 @@ class _Build:
         totals: DocumentTotals,
         selection: Selection,
         splits: Mapping[Split, tuple[ShardRecord, ...]],
-        exclusion: Exclusion | None,
     ) -> CorpusReport:
         dtype = id_dtype(self.tokenizer.vocab_size)
         sizes = {
@@ -236,7 +238,7 @@ class _Build:
             peak_memory=sum((totals.peaks | {0: max(own[0], totals.peaks.get(0, 0))}).values()),
             dtype=dtype.name,
             vocab_size=self.tokenizer.vocab_size,
-            excluded=exclusion and totals.left_out(exclusion),
+            excluded=selection.excluded,
         )
 
 
@@ -298,9 +300,16 @@ def _flow(totals: DocumentTotals, selection: Selection, sizes: Mapping[Split, Sp
     made = stages["tokens"]
     tokens = {split: size.tokens for split, size in sizes.items()}
     kept, kept_tokens = selection.kept, sum(tokens.values())
-    for name, before, after in (("duplicates", made.tokens_out, kept_tokens), ("held-out", kept_tokens, kept_tokens)):
+    documents, remaining = totals.documents, made.tokens_out
+    if (excluded := selection.excluded) is not None:
+        documents, remaining = documents - excluded.documents, remaining - excluded.tokens
+        overlap = stages["overlap"]
+        overlap.documents_in, overlap.documents_out = totals.documents, documents
+        overlap.characters_in, overlap.characters_out = made.characters_out, made.characters_out - excluded.characters
+        overlap.tokens_in, overlap.tokens_out = made.tokens_out, remaining
+    for name, before, after in (("duplicates", remaining, kept_tokens), ("held-out", kept_tokens, kept_tokens)):
         stages[name].tokens_in, stages[name].tokens_out = before, after
-    stages["duplicates"].documents_in, stages["duplicates"].documents_out = totals.documents, kept
+    stages["duplicates"].documents_in, stages["duplicates"].documents_out = documents, kept
     stages["held-out"].documents_in, stages["held-out"].documents_out = kept, kept
     stages["shards"].documents_in, stages["shards"].documents_out = kept, kept
     stages["shards"].tokens_in = stages["shards"].tokens_out = kept_tokens

@@ -8,21 +8,21 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from albertine.batching.corpus.blocks import BLOCKS, BlockMaker, BlockSummary, block_path, load_summary
 from albertine.batching.corpus.choices import CorpusChoices
 from albertine.batching.corpus.reading import DocumentBlock, Position, read_blocks
-from albertine.batching.corpus.report import OVERLAPS_KEPT, Exclusion, Overlap, StageCount, stages_from
+from albertine.batching.corpus.report import StageCount, stages_from
 from albertine.batching.corpus.workers import make_blocks
 from albertine.data.cleaning import CleaningReport
 from albertine.data.corpus import ReadingReport
 from albertine.errors import DataError
 from albertine.files import write_json
 
-__all__ = ["DocumentTotals", "make_documents"]
+__all__ = ["DocumentTotals", "check_some_left", "make_documents"]
 
 _TOTALS = "documents.json"
 _logger = logging.getLogger("albertine")
@@ -42,8 +42,6 @@ class DocumentTotals:
     languages: Counter[str] = field(default_factory=Counter)
     cleaning: CleaningReport = field(default_factory=CleaningReport)
     reading: ReadingReport = field(default_factory=ReadingReport)
-    overlaps: dict[int, tuple[Overlap, ...]] = field(default_factory=dict)
-    """Documents that were left out for evaluation texts: those of the first blocks, by number."""
     peaks: dict[int, int] = field(default_factory=dict)
     """The most memory of every process, by its number."""
 
@@ -67,22 +65,7 @@ class DocumentTotals:
         self.removed.update(block.removed)
         self.languages.update(block.languages)
         self.cleaning.add(block.cleaning)
-        if block.overlaps:
-            # Whichever blocks come first, those that are kept are the same in the end.
-            named = sorted([*self.overlaps.items(), (block.number, block.overlaps)])
-            self.overlaps = dict(named[:OVERLAPS_KEPT])
         self.peaks[block.process] = max(self.peaks.get(block.process, 0), block.peak_memory)
-
-    def left_out(self, asked: Exclusion) -> Exclusion:
-        """Say what was left out for evaluation texts."""
-        stage = self.stages["overlap"]
-        examples = [overlap for number in sorted(self.overlaps) for overlap in self.overlaps[number]]
-        return dataclasses.replace(
-            asked,
-            documents=stage.documents_in - stage.documents_out,
-            characters=stage.characters_in - stage.characters_out,
-            examples=tuple(examples[:OVERLAPS_KEPT]),
-        )
 
     def save(self, work: Path) -> None:
         """Write it down: with it, all blocks are known to be there."""
@@ -110,10 +93,6 @@ class DocumentTotals:
             languages=Counter(values["languages"]),
             cleaning=totals.cleaning,
             reading=Position.from_json(values["reading"]).before,
-            overlaps={
-                int(number): tuple(Overlap(**one) for one in named)
-                for number, named in values.get("overlaps", {}).items()
-            },
             peaks={int(number): peak for number, peak in values["peaks"].items()},
         )
 
@@ -164,9 +143,7 @@ def make_documents(
     else:
         make_blocks(missing(), work=work, workers=workers, done=done)
     totals.reading = report
-    if not totals.documents:
-        shutil.rmtree(work / BLOCKS)
-    _check_some_left(totals, files)
+    check_some_left(totals.documents, totals, files, work=work)
     totals.save(work)
     return totals
 
@@ -188,14 +165,26 @@ def _found(work: Path) -> tuple[DocumentTotals, int, Position | None]:
     return totals, first, Position.from_json(load_summary(block_path(work, first - 1)).position)
 
 
-def _check_some_left(totals: DocumentTotals, files: Sequence[Path]) -> None:
+def check_some_left(
+    left: int, totals: DocumentTotals, files: Sequence[Path], *, work: Path, selected: Mapping[str, int] | None = None
+) -> None:
     """Refuse a corpus of which nothing is left, and say which step took it.
+
+    The blocks are removed then, so that the same folder will do for other options.
+
+    Args:
+        left: how many documents are left.
+        totals: what was counted over all blocks.
+        files: all files of the corpus.
+        work: the folder of the blocks.
+        selected: documents that the selection left out, by reason.
 
     Raises:
         DataError: no document is left.
     """
-    if totals.documents:
+    if left:
         return
+    shutil.rmtree(work / BLOCKS)
     reading = totals.reading
     where = str(files[0]) if len(files) == 1 else f"{len(files)} files from {files[0]} on"
     if not reading.documents:
@@ -207,8 +196,9 @@ def _check_some_left(totals: DocumentTotals, files: Sequence[Path]) -> None:
             received=", ".join(lost) or "nothing but blank lines",
             next_step="Check the files, --format and --text-key",
         )
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in totals.removed.most_common() if count)
-    worst = totals.removed.most_common(1)[0][0] if totals.removed else ""
+    removed = totals.removed + Counter(selected or {})
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in removed.most_common())
+    worst = removed.most_common(1)[0][0] if removed else ""
     advice = {
         "too short": "Lower --min-characters, or check that blank lines stand between documents and not between lines",
         "another language": "Check --language, or leave it out",

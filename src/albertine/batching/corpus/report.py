@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from albertine.batching.shard_format import Split
 from albertine.data.cleaning import StepCount
+from albertine.data.overlap import COMMON
 from albertine.errors import DataError
 from albertine.files import write_json
 
@@ -20,6 +21,7 @@ __all__ = [
     "OVERLAPS_KEPT",
     "REPORT_FILE",
     "STAGES",
+    "CommonRun",
     "CorpusReport",
     "DiskUse",
     "ExcludedFile",
@@ -33,8 +35,8 @@ REPORT_SCHEMA = 1
 REPORT_FILE = "report.json"
 OVERLAPS_KEPT = 10
 """Documents left out for evaluation texts that are named."""
-STAGES = ("read", "clean", "language", "overlap", "sentences", "words", "tokens", "duplicates", "held-out", "shards")
-"""In the order in which they are done; overlap only where there are evaluation texts."""
+STAGES = ("read", "clean", "language", "sentences", "words", "tokens", "overlap", "duplicates", "held-out", "shards")
+"""In the order in which they take documents out; overlap only where there are evaluation texts."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +127,17 @@ class Overlap:
     """The file it stands in."""
     line: int
     shared: str
-    """The first passage in it that stands in an evaluation text."""
+    """The first passage in it that stands in an evaluation text and is not common."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommonRun:
+    """A set phrase that stands in an evaluation text."""
+
+    passage: str
+    """As it first stands in the corpus."""
+    documents: int
+    """That it stands in; those that are the same, or nearly, count as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,21 +152,28 @@ class Exclusion:
     documents: int = 0
     characters: int = 0
     """Of these documents, cleaned."""
+    tokens: int = 0
     examples: tuple[Overlap, ...] = ()
     """The first of them in the order of the corpus."""
+    common: int = 0
+    """Different runs and short texts that stand in more than `data.overlap.COMMON` documents and take none out."""
+    common_examples: tuple[CommonRun, ...] = ()
+    """The most frequent of them that do not overlap."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Exclusion:
         """Read what `dataclasses.asdict` made of it."""
         files = tuple(ExcludedFile(**one) for one in values["files"])
-        return cls(**{**values, "files": files, "examples": tuple(Overlap(**one) for one in values["examples"])})
+        examples = tuple(Overlap(**one) for one in values["examples"])
+        common = tuple(CommonRun(**one) for one in values.get("common_examples", ()))
+        return cls(**{**values, "files": files, "examples": examples, "common_examples": common})
 
     def render(self) -> list[str]:
         """Return lines for a terminal."""
         texts = sum(file.texts for file in self.files)
         files = f"{len(self.files):,} file{'s' * (len(self.files) != 1)}"
         documents = f"{self.documents:,} document{'s' * (self.documents != 1)}"
-        return [
+        lines = [
             f"left out for {texts:,} evaluation texts of {files} ({self.runs:,} different runs, "
             f"{self.short_texts:,} short texts): {documents} with {self.characters:,} characters",
             *(
@@ -162,6 +181,13 @@ class Exclusion:
                 for one in self.examples[:3]
             ),
         ]
+        if self.common:
+            lines.append(
+                f"passed over: {self.common:,} run{'s' * (self.common != 1)} of evaluation texts in more than {COMMON} "
+                "documents each"
+            )
+            lines += [f"  {one.documents:,} documents: {' '.join(one.passage.split())}" for one in self.common_examples]
+        return lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Which documents go where: duplicates out, a few held out, the rest for training."""
+"""Which documents go where: evaluation texts and duplicates out, a few held out, the rest for training."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ import numpy.typing as npt
 
 from albertine.batching.corpus.blocks import keys_path
 from albertine.batching.corpus.choices import CorpusChoices
-from albertine.batching.corpus.report import StageCount
-from albertine.data.corpus_duplicates import find_duplicates
+from albertine.batching.corpus.overlaps import leave_out, remove_overlaps
+from albertine.batching.corpus.report import Exclusion, StageCount
+from albertine.data.corpus_duplicates import DuplicateReport, find_duplicates
 from albertine.data.duplicate_keys import KeyFile
 from albertine.data.minhash import Hashes, mixed
 from albertine.files import atomic_path, write_json
 
-__all__ = ["DUPLICATE", "HELD_OUT", "TRAIN", "Selection", "hold_out", "select"]
+__all__ = ["DUPLICATE", "HELD_OUT", "OVERLAP", "TRAIN", "Selection", "hold_out", "select"]
 
-TRAIN, HELD_OUT, DUPLICATE = range(3)
+TRAIN, HELD_OUT, DUPLICATE, OVERLAP = range(4)
 """What the selection says of a document."""
 
 _CODES = "selection.bin"
 _FILE = "selection.json"
 _MOST_HELD_OUT = 0.1
 _PIECE = 1 << 20
+_ALL, _REMAINING = "all", "remaining"
+"""Folders of the search for duplicates: among all documents, and among those that do not overlap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,28 +39,38 @@ class Selection:
     """What becomes of every document."""
 
     codes: npt.NDArray[np.uint8]
-    """[documents] `TRAIN`, `HELD_OUT` or `DUPLICATE`."""
+    """[documents] `TRAIN`, `HELD_OUT`, `DUPLICATE` or `OVERLAP`."""
     removed: Mapping[str, int]
-    """Duplicates, by kind."""
+    """Documents that overlap with evaluation texts, and duplicates, by kind."""
+    excluded: Exclusion | None
+    """What was left out for evaluation texts; None where none were given."""
     share: float
     """Below which hashes are held out, as a share of all."""
+    overlap: StageCount
+    """Time that choosing them took, as in the next two."""
     duplicates: StageCount
-    """Time that finding them took."""
     held_out: StageCount
 
     @property
     def kept(self) -> int:
-        """Documents that are no duplicates."""
-        return int(np.count_nonzero(self.codes != DUPLICATE))
+        """Documents that are written."""
+        return int(np.count_nonzero((self.codes == TRAIN) | (self.codes == HELD_OUT)))
 
 
-def select(work: Path, block_documents: Sequence[int], choices: CorpusChoices) -> Selection:
-    """Find duplicates and choose the held-out documents; what was found before is not looked for again.
+def select(
+    work: Path, block_documents: Sequence[int], choices: CorpusChoices, exclusion: Exclusion | None = None
+) -> Selection:
+    """Leave evaluation texts and duplicates out, hold documents out; what was chosen before is not chosen again.
+
+    Duplicates are looked for twice where documents overlap with evaluation texts: among all documents, so that copies
+    count as one where it is counted how many documents have a run, and among those that remain, so that these are
+    chosen as if the others had never been there.
 
     Args:
-        work: the folder of the blocks' keys, which are removed in the end.
+        work: the folder of the blocks' keys and of what they share with evaluation texts, which are removed in the end.
         block_documents: how many documents each block has.
         choices: of the build.
+        exclusion: the evaluation texts that were looked for; None where none were given.
 
     Raises:
         FailureError: the disk is full.
@@ -65,44 +78,59 @@ def select(work: Path, block_documents: Sequence[int], choices: CorpusChoices) -
     note = work / _FILE
     if not note.exists():
         codes = np.zeros(sum(block_documents), dtype=np.uint8)
-        duplicates, held_out = StageCount(), StageCount()
+        overlap, duplicates, held_out = StageCount(), StageCount(), StageCount()
         removed: dict[str, int] = {}
-        with duplicates.timed():
-            if choices.duplicates != "keep":
-                removed = _mark_duplicates(codes, work, len(block_documents), choices)
+        keys = [keys_path(work, number) for number in range(len(block_documents))]
+        found: DuplicateReport | None = None
+        if choices.duplicates != "keep" or exclusion is not None:
+            with duplicates.timed():
+                found = find_duplicates(keys, _folder(work, _ALL), choices.keys)
+        if found is not None and exclusion is not None:
+            with overlap.timed():
+                left_out, exclusion = leave_out(work, block_documents, found.first, exclusion)
+                codes[left_out] = OVERLAP
+                removed["overlapping evaluation texts"] = exclusion.documents
+        remain = codes == TRAIN
+        if found is not None and choices.duplicates != "keep" and remain.any():
+            with duplicates.timed():
+                if not remain.all():
+                    found = find_duplicates(keys, _folder(work, _REMAINING), choices.keys, without=~remain)
+                removed |= _mark_duplicates(codes, found, choices)
         with held_out.timed():
-            share = hold_out(
-                codes,
-                [keys_path(work, number) for number in range(len(block_documents))],
-                share=choices.held_out,
-                least=choices.held_out_documents,
-                seed=choices.seed,
-            )
+            share = hold_out(codes, keys, share=choices.held_out, least=choices.held_out_documents, seed=choices.seed)
         with atomic_path(work / _CODES) as temporary:
             codes.tofile(temporary)
         values = {
             "removed": removed,
             "share": share,
+            "excluded": exclusion and dataclasses.asdict(exclusion),
+            "overlap": dataclasses.asdict(overlap),
             "duplicates": dataclasses.asdict(duplicates),
             "held_out": dataclasses.asdict(held_out),
         }
         write_json(note, values)
     shutil.rmtree(work / "keys", ignore_errors=True)
     shutil.rmtree(work / "duplicates", ignore_errors=True)
+    remove_overlaps(work)
     values = json.loads(note.read_text(encoding="utf-8"))
     return Selection(
         codes=np.fromfile(work / _CODES, dtype=np.uint8),
         removed=values["removed"],
+        excluded=values["excluded"] and Exclusion.from_dict(values["excluded"]),
         share=values["share"],
+        overlap=StageCount(**values["overlap"]),
         duplicates=StageCount(**values["duplicates"]),
         held_out=StageCount(**values["held_out"]),
     )
 
 
-def _mark_duplicates(codes: npt.NDArray[np.uint8], work: Path, blocks: int, choices: CorpusChoices) -> dict[str, int]:
-    folder = work / "duplicates"
-    folder.mkdir(exist_ok=True)
-    found = find_duplicates([keys_path(work, number) for number in range(blocks)], folder, choices.keys)
+def _folder(work: Path, name: str) -> Path:
+    folder = work / "duplicates" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _mark_duplicates(codes: npt.NDArray[np.uint8], found: DuplicateReport, choices: CorpusChoices) -> dict[str, int]:
     for start in range(0, len(codes), _PIECE):
         part = codes[start : start + _PIECE]
         part[~found.kept(start, start + len(part))] = DUPLICATE

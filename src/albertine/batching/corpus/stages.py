@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from albertine.batching.corpus.choices import CorpusChoices, open_segmenter
+from albertine.batching.corpus.overlaps import BlockOverlaps
 from albertine.batching.corpus.reading import DocumentBlock
-from albertine.batching.corpus.report import OVERLAPS_KEPT, Overlap, StageCount
+from albertine.batching.corpus.report import StageCount
 from albertine.batching.corpus.tokens import SentenceTokenizer
 from albertine.batching.shard_format import id_dtype
 from albertine.data.cleaning import Cleaner, CleaningReport
@@ -26,9 +27,6 @@ from albertine.records import IntArray
 from albertine.tokenization.tokenizer import Tokenizer
 
 __all__ = ["DocumentStages", "ProcessedBlock"]
-
-_SHOWN = 200
-"""Characters of a shared passage that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +49,8 @@ class ProcessedBlock:
     """Documents left out, by reason."""
     languages: Counter[str]
     """Characters, by language."""
-    overlaps: tuple[Overlap, ...]
-    """The first documents that were left out for evaluation texts."""
+    overlaps: BlockOverlaps | None
+    """What they share with evaluation texts; None where there are none."""
 
 
 class DocumentStages:
@@ -62,7 +60,7 @@ class DocumentStages:
         choices: what to do, with the segmenter resolved.
         tokenizer: what cuts sentences into tokens.
         boilerplate: lines to take out.
-        evaluation: the texts that documents must not overlap with.
+        evaluation: the evaluation texts; what documents share with them is noted.
 
     Raises:
         MissingDependencyError: an optional package is needed and not installed.
@@ -105,16 +103,6 @@ class DocumentStages:
             removed["another language"] = language.report.removed
             stages["language"].passed(cleaned, chosen)
 
-        shared: dict[int, str] = {}
-        if self._evaluation is not None:
-            stages["overlap"] = StageCount()
-            with stages["overlap"].timed():
-                shared = self._evaluation.find(chosen)
-            others = [text for place, text in enumerate(chosen) if place not in shared]
-            removed["overlapping evaluation texts"] = len(shared)
-            stages["overlap"].passed(chosen, others)
-            chosen = others
-
         with stages["sentences"].timed():
             split = [split_sentences(text) for text in chosen]
             stages["sentences"].passed(chosen, chosen)
@@ -126,7 +114,8 @@ class DocumentStages:
             owners = np.repeat(np.arange(len(split)), counts)
             # Sentences may be without tokens, of characters that the tokenizer drops; so may documents.
             document_sentences = np.bincount(owners[lengths > 0], minlength=len(split))
-            tokenized = [text for text, count in zip(chosen, document_sentences.tolist(), strict=True) if count]
+            pairs = [pair for pair, count in zip(pairs, document_sentences.tolist(), strict=True) if count]
+            tokenized = [text for _, text in pairs]
             removed["without tokens"] = len(chosen) - len(tokenized)
             stages["tokens"].passed(chosen, tokenized, tokens_out=len(found.ids))
         stages["words"].passed(chosen, chosen)
@@ -134,6 +123,13 @@ class DocumentStages:
         stages["words"].cpu_seconds, stages["words"].wall_seconds = cpu, wall
         stages["tokens"].cpu_seconds -= cpu
         stages["tokens"].wall_seconds -= wall
+
+        overlaps: BlockOverlaps | None = None
+        if self._evaluation is not None:
+            stages["overlap"] = StageCount()
+            with stages["overlap"].timed():
+                tokens = np.bincount(owners, weights=lengths, minlength=len(split))[document_sentences > 0]
+                overlaps = _overlaps(self._evaluation, pairs, tokens.astype(np.int64))
         return ProcessedBlock(
             tokens=found.ids.astype(self._dtype),
             word_starts=found.word_starts,
@@ -144,7 +140,7 @@ class DocumentStages:
             cleaning=cleaner.report,
             removed=+removed,
             languages=language.report.characters,
-            overlaps=tuple(_overlap(pairs[place][0], shared[place]) for place in sorted(shared)[:OVERLAPS_KEPT]),
+            overlaps=overlaps,
         )
 
     def write_keys(self, target: Path, made: ProcessedBlock) -> None:
@@ -153,5 +149,15 @@ class DocumentStages:
             write_keys(target, made.texts, self._choices.keys)
 
 
-def _overlap(document: Document, shared: str) -> Overlap:
-    return Overlap(document=document.name, source=document.source, line=document.place, shared=shared[:_SHOWN])
+def _overlaps(
+    evaluation: OverlapIndex, pairs: Sequence[tuple[Document, str]], tokens: npt.NDArray[np.int64]
+) -> BlockOverlaps:
+    """Return what documents, given with their cleaned texts, share with evaluation texts."""
+    shared = evaluation.find([text for _, text in pairs])
+    found = shared.texts
+    return BlockOverlaps(
+        shared=shared,
+        documents=tuple(replace(pairs[place][0], text="") for place in found.tolist()),
+        characters=np.array([len(pairs[place][1]) for place in found.tolist()], dtype=np.int64),
+        tokens=tokens[found],
+    )

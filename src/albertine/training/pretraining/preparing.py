@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,6 +155,8 @@ def build_module(
     head = (made.generator if isinstance(made, ReplacedTokenModel) else made).masked_word_head
     assert head is not None, "both objectives predict words"
     with torch.no_grad():
+        if isinstance(made, ReplacedTokenModel):  # for the same reason; nearly all masked tokens are replaced at first
+            made.head.output.bias.fill_(math.log(config.mask_share.first / (1 - config.mask_share.first)))
         head.bias.copy_(torch.from_numpy(np.log((token_counts + 1) / (token_counts + 1).sum())))
     if model is not None:
         _fill(made, model)
