@@ -12,7 +12,7 @@ from albertine.comparison.notes import best_run, budget_sentence, data_summary, 
 from albertine.comparison.results import CandidateSummary, RunResult
 from albertine.data.columns import Columns
 from albertine.data.formats import LABELLED_TEXTS
-from albertine.data.readers import BadRow
+from albertine.data.results import BadRow
 from albertine.data.samples import SplitCounts, Splits
 from albertine.records import Example
 from albertine.training.config import TrainingConfig

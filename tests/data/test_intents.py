@@ -15,7 +15,7 @@ from albertine import registry
 from albertine.data.check import check_data
 from albertine.data.columns import Columns
 from albertine.data.intents import INTENTS_AND_SLOTS, read_intents
-from albertine.data.readers import ReadResult
+from albertine.data.results import ReadResult
 from albertine.data.samples import Splits, load_splits
 from albertine.data.snips import snips_rows
 from albertine.errors import ConfigError, DataError

@@ -12,7 +12,7 @@ import pytest
 
 from albertine.data.columns import Columns
 from albertine.data.formats import DataFormat
-from albertine.data.readers import ReadResult
+from albertine.data.results import ReadResult
 from albertine.data.samples import load_splits
 from albertine.data.scored_pairs import read_scored_pairs, scored_pairs, text_key
 from albertine.data.splitting import connected

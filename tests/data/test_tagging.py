@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from albertine.data.columns import Columns
-from albertine.data.readers import ReadResult
+from albertine.data.results import ReadResult
 from albertine.data.samples import load_splits
 from albertine.data.tagging import TAGGED_TEXTS, read_tagged_texts
 from albertine.errors import ConfigError, DataError

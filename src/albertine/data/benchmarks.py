@@ -14,7 +14,8 @@ from pathlib import Path
 from albertine.data.clue_rows import KEYWORDS, MARKED_TEXT, keywords_in_one_text, mentions_marked
 from albertine.data.columns import Columns
 from albertine.data.formats import DataFormat
-from albertine.data.readers import ReadResult, RowChange, read_examples
+from albertine.data.readers import RowChange, read_examples
+from albertine.data.results import ReadResult
 from albertine.errors import ConfigError, DataError, unknown_name
 
 __all__ = ["BENCHMARKS", "Benchmark", "BenchmarkFiles", "find_benchmark"]

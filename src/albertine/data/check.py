@@ -25,7 +25,7 @@ from albertine.data.findings import (
     texts,
 )
 from albertine.data.formats import DataFormat
-from albertine.data.readers import ReadResult
+from albertine.data.results import ReadResult
 from albertine.data.splitting import TextGroup, group_texts, label_order
 from albertine.errors import ConfigError, DataError
 from albertine.files import members, sha256

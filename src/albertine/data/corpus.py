@@ -14,7 +14,7 @@ from typing import Literal, cast, get_args
 
 from albertine.data.corpus_streams import Line, TextStream, corpus_files, open_lines
 from albertine.data.encodings import SURROGATE
-from albertine.data.readers import BadRow
+from albertine.data.results import BadRow
 from albertine.errors import ConfigError, DataError
 
 __all__ = ["CorpusFormat", "Document", "ReadingReport", "corpus_files", "read_documents"]

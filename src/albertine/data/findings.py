@@ -12,7 +12,7 @@ from typing import Literal
 from albertine.data.formats import DataFormat
 from albertine.data.identity import normalised
 from albertine.data.near_duplicates import near_duplicates
-from albertine.data.readers import BadRow
+from albertine.data.results import BadRow
 from albertine.data.splitting import TextGroup, label_order
 from albertine.records import Example
 

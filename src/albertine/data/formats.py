@@ -10,7 +10,8 @@ from typing import Protocol
 from albertine.data.answers import AnswerReader, number, several_labels
 from albertine.data.columns import Columns
 from albertine.data.identity import identity
-from albertine.data.readers import ReadResult, read_examples
+from albertine.data.readers import read_examples
+from albertine.data.results import ReadResult
 from albertine.data.split_files import SplitFiles, find_split_files
 from albertine.records import Example
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from albertine.data.answers import Answer, one_label
@@ -22,47 +21,23 @@ from albertine.data.intent_files import (
     tagged_file,
 )
 from albertine.data.marked_rows import RowError, Tally, check_text, checked_spans, found_key, rows_made, said_places
-from albertine.data.readers import (
-    BadRow,
-    ReadResult,
-    marks_inside,
-    one_of,
-    read_examples,
-    stop_at_bad_rows,
-    summed_up,
-)
+from albertine.data.readers import read_examples
+from albertine.data.results import BadRow, FileRows, ReadResult, one_of, read_result
 from albertine.data.snips import looks_like_snips, snips_rows
-from albertine.data.structured import JsonRow, json_names, read_json, read_json_lines
+from albertine.data.structured import JsonRow, json_names, json_rows
 from albertine.data.tagging import sentence_rows
 from albertine.errors import DataError
 from albertine.records import Example
 
 __all__ = ["INTENTS_AND_SLOTS", "read_intents"]
 
-_logger = logging.getLogger("albertine")
-
-_JSON = (".json", ".jsonl", ".ndjson")
 _TABLES = (".csv", ".tsv", ".parquet", ".pq")
-_JSON_START = re.compile(r'\s*(?:\{\s*"|\[\s*\{)')
 _BLANKS = re.compile("[ \t]+")
 _TEXT_KEYS = ("text", "sentence", "utterance", "query", "content")
 _INTENT_KEYS = ("intent", "label")
 _SLOT_KEYS = ("slots", "spans", "entities")
 _JOINED = "#"
 """What stands between two intents of one text in parallel files."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """A file taken apart."""
-
-    where: str
-    name: str
-    """What notes call it by."""
-    rows: Iterable[Example | BadRow]
-    columns: Columns
-    notes: Callable[[], Iterable[str]]
-    """Asked for once all rows are read."""
 
 
 def read_intents(
@@ -106,45 +81,22 @@ def read_intents(
     """
     one_of("on_error", on_error, ("stop", "skip"))
     path = Path(path)
-    go_on = on_error == "skip"
     parallel, tagged = parallel_files(path), tagged_file(path)
     if parallel is not None:
-        parts = [_from_parallel(parallel, encoding, go_on=go_on, labelled=labelled)]
-    elif tagged is not None:
-        parts = [_from_columns(*tagged, columns, encoding, go_on=go_on, labelled=labelled)]
-    elif len(files := intent_members(path)) > 1:
-        parts = [_from_json(file, columns, encoding, go_on=go_on, labelled=labelled) for file in files]
-    elif not labelled and files[0].suffix.lower() in _TABLES:
+        return _from_parallel(parallel, encoding, on_error=on_error, labelled=labelled)
+    if tagged is not None:
+        return _from_columns(*tagged, columns, encoding, on_error=on_error, labelled=labelled)
+    files = intent_members(path)
+    if len(files) == 1 and not labelled and files[0].suffix.lower() in _TABLES:
         return read_examples(
             path, columns=columns, encoding=encoding, on_error=on_error, labelled=False, quoting=quoting
         )
-    else:
-        parts = [_from_json(files[0], columns, encoding, go_on=go_on, labelled=labelled)]
-    return _result(parts, on_error)
-
-
-def _result(parts: Sequence[_Part], on_error: str) -> ReadResult:
-    """Put together what the files of a split hold."""
-    results = []
-    for part in parts:
-        rows = list(part.rows)
-        examples = [row for row in rows if isinstance(row, Example)]
-        bad_rows = [row for row in rows if isinstance(row, BadRow)]
-        stop_at_bad_rows(bad_rows, len(examples), part.where, on_error)
-        notes = [*part.notes(), *marks_inside(examples)]
-        if bad_rows:
-            notes.append(f"{len(bad_rows)} of {len(rows)} rows left out ({summed_up(bad_rows)})")
-        named = tuple(f"{part.name}: {note}" for note in notes)
-        for note in named:
-            _logger.info(note)
-        results.append(
-            ReadResult(examples=tuple(examples), columns=part.columns, bad_rows=tuple(bad_rows), notes=named)
-        )
+    parts = [_from_json(file, columns, encoding, on_error=on_error, labelled=labelled) for file in files]
     return ReadResult(
-        examples=tuple(example for one in results for example in one.examples),
-        columns=results[0].columns,
-        bad_rows=tuple(row for one in results for row in one.bad_rows),
-        notes=tuple(note for one in results for note in one.notes),
+        examples=tuple(example for part in parts for example in part.examples),
+        columns=parts[0].columns,
+        bad_rows=tuple(row for part in parts for row in part.bad_rows),
+        notes=tuple(note for part in parts for note in part.notes),
     )
 
 
@@ -184,7 +136,7 @@ def _with_intents(
             yield replace(row, label=intent.strip() or None)
 
 
-def _from_parallel(files: ParallelFiles, encoding: str, *, go_on: bool, labelled: bool) -> _Part:
+def _from_parallel(files: ParallelFiles, encoding: str, *, on_error: str, labelled: bool) -> ReadResult:
     """Read seq.in, seq.out and label."""
     for file, name in ((files.tags, "seq.out"), (files.intents, "label")):
         if file is None and labelled:
@@ -192,7 +144,7 @@ def _from_parallel(files: ParallelFiles, encoding: str, *, go_on: bool, labelled
                 f"there is no file {name}", where=str(files.tokens.parent), allowed="seq.in, seq.out, label"
             )
     read = {
-        file: _lines(file, encoding, go_on=go_on)
+        file: _lines(file, encoding, go_on=on_error == "skip")
         for file in (files.tokens, files.tags, files.intents)
         if file is not None
     }
@@ -218,44 +170,48 @@ def _from_parallel(files: ParallelFiles, encoding: str, *, go_on: bool, labelled
 
     made = _with_intents(rows, intents, labelled=labelled)
     name = f"{files.tokens.parent.name}/{files.tokens.name}"
-    return _Part(where=str(files.tokens), name=name, rows=made, columns=Columns(), notes=all_notes)
+    in_step = FileRows(rows=made, columns=Columns(), notes=all_notes)
+    return read_result(in_step, where=str(files.tokens), name=name, on_error=on_error)
 
 
 def _parts(line: str) -> list[str]:
     return [part for part in _BLANKS.split(line) if part]
 
 
-def _from_columns(path: Path, beside: Path, columns: Columns, encoding: str, *, go_on: bool, labelled: bool) -> _Part:
+def _from_columns(
+    path: Path, beside: Path, columns: Columns, encoding: str, *, on_error: str, labelled: bool
+) -> ReadResult:
     """Read tagged characters and the intents beside them."""
-    text = decode(read_source(path).data, encoding, where=str(path), go_on=go_on).content
+    text = decode(read_source(path).data, encoding, where=str(path), go_on=on_error == "skip").content
     file = read_columns(text, columns=replace(columns, label=None), where=str(path), labelled=labelled)
-    intents = _lines(beside, encoding, go_on=go_on)
+    intents = _lines(beside, encoding, go_on=on_error == "skip")
     _in_step({path: len(file.sentences), beside: len(intents)}, "counted in texts,")
     rows, notes = sentence_rows(file.sentences, tagged=file.tagged, where=str(path))
-    return _Part(
-        where=str(path),
-        name=path.name,
+    tagged = FileRows(
         rows=_with_intents(rows, intents, labelled=labelled),
         columns=file.columns,
         notes=lambda: [*file.notes, *notes()],
     )
+    return read_result(tagged, where=str(path), name=path.name, on_error=on_error)
 
 
 # --- JSON
 
 
-def _from_json(path: Path, columns: Columns, encoding: str, *, go_on: bool, labelled: bool) -> _Part:
+def _from_json(path: Path, columns: Columns, encoding: str, *, on_error: str, labelled: bool) -> ReadResult:
     """Read rows, or a file of Snips."""
     where, source = str(path), read_source(path)
     if not source.data.strip():
         raise DataError("the file is empty", where=where, next_step="Pass a file with texts, intents and slots")
-    text = decode(source.data, encoding, where=where, go_on=go_on).content
+    text = decode(source.data, encoding, where=where, go_on=on_error == "skip").content
     if looks_like_snips(text):
         rows, notes = snips_rows(text, where=where)
-        return _Part(where=where, name=path.name, rows=rows, columns=Columns(), notes=notes)
-    if source.suffix in _JSON or _JSON_START.match(text):
-        read = read_json if source.suffix == ".json" else read_json_lines
-        return _from_rows(read(text, where=where), columns, path, labelled=labelled)
+        file = FileRows(rows=rows, columns=Columns(), notes=notes)
+        return read_result(file, where=where, name=path.name, on_error=on_error)
+    found = json_rows(text, source.suffix, where=where)
+    if found is not None:
+        file = _from_rows(found, columns, where, labelled=labelled)
+        return read_result(file, where=where, name=path.name, on_error=on_error)
     raise DataError(
         "intents and slots are not read from a file like this",
         where=where,
@@ -264,11 +220,8 @@ def _from_json(path: Path, columns: Columns, encoding: str, *, go_on: bool, labe
     )
 
 
-def _from_rows(rows: list[JsonRow], columns: Columns, path: Path, *, labelled: bool) -> _Part:
-    where, names = str(path), json_names(rows)
-    if not names:
-        reason = next((row for _, row in rows if isinstance(row, str)), "the file has no rows")
-        raise DataError(reason, where=f"{where}:{rows[0][0]}" if rows else where, next_step="Pass JSON objects")
+def _from_rows(rows: list[JsonRow], columns: Columns, where: str, *, labelled: bool) -> FileRows:
+    names = json_names(rows)
     text_key = found_key(names, columns.text, _TEXT_KEYS, "the text", "--text-column", where)
     intent_key = slot_key = None
     if labelled or columns.label is not None or any(name in names for name in _INTENT_KEYS):
@@ -305,7 +258,7 @@ def _from_rows(rows: list[JsonRow], columns: Columns, path: Path, *, labelled: b
 
     made = rows_made(example, ((row[0], row) for row in rows), where)
     found = Columns(text=text_key, label=intent_key)
-    return _Part(where=where, name=path.name, rows=made, columns=found, notes=tally.notes)
+    return FileRows(rows=made, columns=found, notes=tally.notes)
 
 
 def _labels(example: Example) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from albertine.data.encodings import SURROGATE
-from albertine.data.readers import BadRow
+from albertine.data.results import BadRow
 from albertine.errors import DataError
 from albertine.records import Example, Span
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from albertine.data.columns import Columns
@@ -22,41 +21,18 @@ from albertine.data.opinion_files import (
     records,
     triplet_example,
 )
-from albertine.data.readers import (
-    BadRow,
-    ReadResult,
-    marks_inside,
-    one_of,
-    read_examples,
-    stop_at_bad_rows,
-    summed_up,
-)
-from albertine.data.structured import JsonRow, json_names, read_json, read_json_lines
+from albertine.data.readers import read_examples
+from albertine.data.results import FileRows, ReadResult, noted, one_of, read_result
+from albertine.data.structured import JsonRow, json_names, json_rows
 from albertine.errors import DataError
 from albertine.evaluation.opinions import opinion_key
 from albertine.records import Example, Opinion
 
 __all__ = ["OPINIONS", "read_opinions"]
 
-_logger = logging.getLogger("albertine")
-
-_JSON = (".json", ".jsonl", ".ndjson")
-_JSON_START = re.compile(r'\s*(?:\{\s*"|\[\s*\{)')
 _TRIPLET = re.compile(r"####\s*\[")
 _TEXT_KEYS = ("text", "sentence", "review", "content")
 _OPINION_KEYS = ("opinions",)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Table:
-    """A file taken apart."""
-
-    rows: Iterable[Example | BadRow]
-    columns: Columns
-    notes: Callable[[], Iterable[str]]
-    """Asked for once all rows are read."""
-    gathered: bool = False
-    """Whether rows of one text are one example together."""
 
 
 def read_opinions(
@@ -92,34 +68,24 @@ def read_opinions(
     source = read_source(path)
     if not source.data.strip():
         raise DataError("the file is empty", where=str(path), next_step="Pass a file with texts and opinions")
-    table = _taken_apart(source, columns, encoding, go_on=on_error == "skip", labelled=labelled)
-    if table is None:
+    taken = _taken_apart(source, columns, encoding, go_on=on_error == "skip", labelled=labelled)
+    if taken is None:
         return read_examples(
             path, columns=columns, encoding=encoding, on_error=on_error, labelled=False, quoting=quoting
         )
-    examples: list[Example] = []
-    bad_rows: list[BadRow] = []
-    for row in table.rows:
-        if isinstance(row, BadRow):
-            bad_rows.append(row)
-        else:
-            examples.append(row)
-    stop_at_bad_rows(bad_rows, len(examples), str(path), on_error)
-    notes = [*table.notes(), *marks_inside(examples)]
-    if bad_rows:
-        notes.append(f"{len(bad_rows)} of {len(bad_rows) + len(examples)} rows left out ({summed_up(bad_rows)})")
-    if table.gathered:
-        tally = Tally({})
-        examples = _by_text(examples, tally)
-        notes += tally.notes()
-    notes = [f"{path.name}: {note}" for note in notes]
-    for note in notes:
-        _logger.info(note)
-    return ReadResult(examples=tuple(examples), columns=table.columns, bad_rows=tuple(bad_rows), notes=tuple(notes))
+    file, by_record = taken
+    read = read_result(file, where=str(path), name=path.name, on_error=on_error)
+    if not by_record:
+        return read
+    tally = Tally({})
+    examples = _by_text(read.examples, tally)
+    return replace(read, examples=tuple(examples), notes=read.notes + noted(path.name, tally.notes()))
 
 
-def _taken_apart(source: Source, columns: Columns, encoding: str, *, go_on: bool, labelled: bool) -> _Table | None:
-    """Read the rows of a file; None where it has texts alone."""
+def _taken_apart(
+    source: Source, columns: Columns, encoding: str, *, go_on: bool, labelled: bool
+) -> tuple[FileRows, bool] | None:
+    """Read the rows of a file, and say whether rows of one text are one example; None where it has texts alone."""
     where = str(source.path)
     allowed = f"sentence####[triplets], records of three lines with {PLACE}, JSON or JSON Lines"
     if source.suffix in (".parquet", ".pq") or source.data.startswith(b"PAR1"):
@@ -132,15 +98,15 @@ def _taken_apart(source: Source, columns: Columns, encoding: str, *, go_on: bool
             next_step="Write the table as JSON Lines with text and opinions",
         )
     text = decode(source.data, encoding, where=where, go_on=go_on).content.replace("\r\n", "\n")
-    if source.suffix in _JSON or _JSON_START.match(text):
-        rows = read_json(text, where=where) if source.suffix == ".json" else read_json_lines(text, where=where)
-        return _from_json(rows, columns, where, labelled=labelled)
+    rows = json_rows(text, source.suffix, where=where)
+    if rows is not None:
+        return _from_json(rows, columns, where, labelled=labelled), False
     if _TRIPLET.search(text):
         lines = ((number, (number, line)) for number, line in enumerate(text.split("\n"), 1) if line.strip())
         made = rows_made(lambda row: triplet_example(row[1], row[0], where, labelled=labelled), lines, where)
-        return _Table(rows=made, columns=Columns(), notes=list)
+        return FileRows(rows=made, columns=Columns(), notes=list), False
     if PLACE in text:
-        return _from_records(text, where, labelled=labelled)
+        return _from_records(text, where, labelled=labelled), True
     if not labelled:
         return None
     raise DataError(
@@ -152,7 +118,7 @@ def _taken_apart(source: Source, columns: Columns, encoding: str, *, go_on: bool
     )
 
 
-def _from_records(text: str, where: str, *, labelled: bool) -> _Table:
+def _from_records(text: str, where: str, *, labelled: bool) -> FileRows:
     found, tally = records(text), Tally({})
     by_character = record_words(found)
 
@@ -167,14 +133,11 @@ def _from_records(text: str, where: str, *, labelled: bool) -> _Table:
         ((one.line, one) for one in found),
         where,
     )
-    return _Table(rows=made, columns=Columns(), notes=notes, gathered=True)
+    return FileRows(rows=made, columns=Columns(), notes=notes)
 
 
-def _from_json(rows: list[JsonRow], columns: Columns, where: str, *, labelled: bool) -> _Table:
+def _from_json(rows: list[JsonRow], columns: Columns, where: str, *, labelled: bool) -> FileRows:
     names = json_names(rows)
-    if not names:
-        reason = next((row for _, row in rows if isinstance(row, str)), "the file has no rows")
-        raise DataError(reason, where=f"{where}:{rows[0][0]}" if rows else where, next_step="Pass JSON objects")
     text_key = found_key(names, columns.text, _TEXT_KEYS, "the text", "--text-column", where)
     wanted = labelled or columns.label is not None or any(name in names for name in _OPINION_KEYS)
     opinions_key = (
@@ -189,7 +152,7 @@ def _from_json(rows: list[JsonRow], columns: Columns, where: str, *, labelled: b
         return json_example(values, line, where, tally, keys=(text_key, opinions_key), labelled=labelled)
 
     made = rows_made(example, ((row[0], row) for row in rows), where)
-    return _Table(rows=made, columns=Columns(text=text_key, label=opinions_key), notes=lambda: list(tally.notes()))
+    return FileRows(rows=made, columns=Columns(text=text_key, label=opinions_key), notes=lambda: list(tally.notes()))
 
 
 def _by_text(examples: Sequence[Example], tally: Tally) -> list[Example]:

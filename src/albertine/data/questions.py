@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,34 +14,19 @@ from albertine.data.compressed import read_source
 from albertine.data.encodings import SURROGATE
 from albertine.data.formats import DataFormat
 from albertine.data.identity import normalised
+from albertine.data.marked_rows import RowError, rows_made
 from albertine.data.question_rows import ANSWERS, CONTEXT, QUESTION, QuestionRow, question_rows
-from albertine.data.readers import BadRow, ReadResult, one_of, stop_at_bad_rows, summed_up
+from albertine.data.results import ReadResult, left_out, noted, one_of, sorted_rows
 from albertine.errors import DataError
 from albertine.records import Example, Span
 
 __all__ = ["ANSWER", "QUESTIONS", "article_marks", "read_questions"]
-
-_logger = logging.getLogger("albertine")
 
 ANSWER = "answer"
 """The label of every span that answers a question."""
 
 _SHOWN = 40
 """Characters of an answer that a message shows."""
-
-
-class _UnusableError(Exception):
-    """A row gives no example.
-
-    Args:
-        kind: as in `BadRow`.
-        reason: a sentence without its full stop.
-    """
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,15 +82,16 @@ def read_questions(
         text=columns.text or QUESTION, text_pair=columns.text_pair or CONTEXT, label=columns.label or ANSWERS
     )
     tally = _Tally()
-    examples: list[Example] = []
-    bad_rows: list[BadRow] = []
-    for row in question_rows(source, names, encoding, go_on=on_error == "skip"):
+
+    def example(row: QuestionRow) -> Example:
         try:
-            examples.append(_example(row, str(path), tally, labelled=labelled))
-        except _UnusableError as error:
-            reason = f"{row.place}: {error.reason}" if row.place else error.reason
-            bad_rows.append(BadRow(file=str(path), line=row.line, kind=error.kind, reason=reason))
-    stop_at_bad_rows(bad_rows, len(examples), str(path), on_error)
+            return _example(row, str(path), tally, labelled=labelled)
+        except RowError as error:
+            raise RowError(error.kind, f"{row.place}: {error.reason}" if row.place else error.reason) from error
+
+    read = question_rows(source, names, encoding, go_on=on_error == "skip")
+    rows = rows_made(example, ((row.line, row) for row in read), str(path))
+    examples, bad_rows = sorted_rows(rows, str(path), on_error)
     notes = list(_repairs(tally))
     if not tally.flagged and all(example.spans == () for example in examples):
         if labelled:
@@ -117,13 +102,8 @@ def read_questions(
             )
         examples = [replace(example, spans=None) for example in examples]
         notes.append("no question has an answer, so the file is taken as one without answers")
-    if bad_rows:
-        total = len(bad_rows) + len(examples)
-        notes.append(f"{len(bad_rows)} of {total} questions left out ({summed_up(bad_rows)})")
-    notes = [f"{path.name}: {note}" for note in notes]
-    for note in notes:
-        _logger.info(note)
-    return ReadResult(examples=tuple(examples), columns=names, bad_rows=tuple(bad_rows), notes=tuple(notes))
+    notes += left_out(bad_rows, len(examples), "questions")
+    return ReadResult(examples=tuple(examples), columns=names, bad_rows=tuple(bad_rows), notes=noted(path.name, notes))
 
 
 def article_marks(example: Example) -> tuple[bytes, ...]:
@@ -160,20 +140,20 @@ def _repairs(tally: _Tally) -> Iterator[str]:
 
 def _example(row: QuestionRow, path: str, tally: _Tally, *, labelled: bool) -> Example:
     if row.problem is not None:
-        raise _UnusableError("json", row.problem)
+        raise RowError("json", row.problem)
     question, context = _text(row.question, "question"), _text(row.context, "context")
     identifier = "" if row.identifier is None else str(row.identifier)
     if identifier in tally.identifiers:
         line = tally.identifiers[identifier]
-        raise _UnusableError("duplicate-id", f"the id {identifier!r} was given already, in line {line}")
+        raise RowError("duplicate-id", f"the id {identifier!r} was given already, in line {line}")
     try:
         spans = _spans(row, context, tally)
-    except _UnusableError:
+    except RowError:
         if labelled:
             raise
         spans = None
     if labelled and spans is None:
-        raise _UnusableError("no-label", "the answers are missing")
+        raise RowError("no-label", "the answers are missing")
     if identifier:
         tally.identifiers[identifier] = row.line
     return Example(
@@ -189,11 +169,11 @@ def _example(row: QuestionRow, path: str, tally: _Tally, *, labelled: bool) -> E
 
 def _text(value: object, what: str) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise _UnusableError("empty-text", f"the {what} is empty")
+        raise RowError("empty-text", f"the {what} is empty")
     if not isinstance(value, str):
-        raise _UnusableError("type", f"the {what} is a {type(value).__name__}, not a string")
+        raise RowError("type", f"the {what} is a {type(value).__name__}, not a string")
     if SURROGATE.search(value):
-        raise _UnusableError("encoding", f"the {what} has bytes that the encoding does not know, or half a character")
+        raise RowError("encoding", f"the {what} has bytes that the encoding does not know, or half a character")
     return value
 
 
@@ -203,13 +183,13 @@ def _spans(row: QuestionRow, context: str, tally: _Tally) -> tuple[Span, ...] | 
     if row.impossible is not None:
         tally.flagged = True
         if row.impossible not in (True, False):
-            raise _UnusableError("type", f"is_impossible is neither true nor false, it is {row.impossible!r}")
+            raise RowError("type", f"is_impossible is neither true nor false, it is {row.impossible!r}")
         if row.impossible:
             if stated:
-                raise _UnusableError("answer", "by is_impossible it has no answer, and there are answers")
+                raise RowError("answer", "by is_impossible it has no answer, and there are answers")
             return ()
         if stated == []:
-            raise _UnusableError("answer", "by is_impossible it has an answer, and there is none")
+            raise RowError("answer", "by is_impossible it has an answer, and there is none")
     if stated is None:
         return None
     places = [locate_answer(context, text, start) for text, start in stated]
@@ -217,7 +197,7 @@ def _spans(row: QuestionRow, context: str, tally: _Tally) -> tuple[Span, ...] | 
     if stated and not found:
         text = stated[0][0].strip()
         shown = f"{text[:_SHOWN]}…" if len(text) > _SHOWN else text
-        raise _UnusableError("answer", f"the answer {shown!r} does not stand in the context")
+        raise RowError("answer", f"the answer {shown!r} does not stand in the context")
     tally.answers["lost"] += [row.line] * (len(places) - len(found))
     for place in found:
         if place.how != "stated":
@@ -238,9 +218,9 @@ def _stated(answers: object) -> list[tuple[str, int | None]] | None:
         if isinstance(texts, str):
             texts, starts = [texts], [starts]
         if not isinstance(texts, list) or (starts is not None and not isinstance(starts, list)):
-            raise _UnusableError("type", "the answers are no lists of texts and starts")
+            raise RowError("type", "the answers are no lists of texts and starts")
         if starts is not None and len(starts) != len(texts):
-            raise _UnusableError("type", f"there are {len(texts)} texts of answers and {len(starts)} starts")
+            raise RowError("type", f"there are {len(texts)} texts of answers and {len(starts)} starts")
         pairs = list(zip(texts, starts or [None] * len(texts), strict=True))
     elif isinstance(answers, list):
         pairs = [
@@ -248,10 +228,10 @@ def _stated(answers: object) -> list[tuple[str, int | None]] | None:
             for one in answers
         ]
     else:
-        raise _UnusableError("type", f"the answers are a {type(answers).__name__}, not a list")
+        raise RowError("type", f"the answers are a {type(answers).__name__}, not a list")
     for text, start in pairs:
         if not isinstance(text, str):
-            raise _UnusableError("type", f"the text of an answer is a {type(text).__name__}, not a string")
+            raise RowError("type", f"the text of an answer is a {type(text).__name__}, not a string")
         if start is not None and (not isinstance(start, int) or isinstance(start, bool)):
-            raise _UnusableError("type", f"the start of an answer is {start!r}, not a whole number")
+            raise RowError("type", f"the start of an answer is {start!r}, not a whole number")
     return cast("list[tuple[str, int | None]]", pairs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,58 +13,19 @@ from albertine.data.columns import Columns, Layout, has_known_header, resolve
 from albertine.data.compressed import Source, read_source
 from albertine.data.delimited import Record, read_sheet
 from albertine.data.encodings import SURROGATE, decode
-from albertine.data.structured import JsonRow, ParquetTable, json_names, read_json, read_json_lines
-from albertine.errors import ConfigError, DataError
+from albertine.data.results import BadRow, FileRows, ReadResult, one_of, read_result
+from albertine.data.structured import JSON_LINES, JsonRow, ParquetTable, json_names, read_json, read_json_lines
+from albertine.errors import DataError
 from albertine.records import Example
 
-__all__ = [
-    "BadRow",
-    "Columns",
-    "ReadResult",
-    "RowChange",
-    "marks_inside",
-    "one_of",
-    "read_examples",
-    "stop_at_bad_rows",
-    "summed_up",
-]
-
-_logger = logging.getLogger("albertine")
+__all__ = ["RowChange", "read_examples"]
 
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
-_JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET = (".parquet", ".pq")
 _SAMPLE_ROWS = 200
 
 RowChange = Callable[[Mapping[str, object]], Mapping[str, object]]
 """The object of a row to the one that is read; a TypeError in the place of a text makes a bad row."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BadRow:
-    """A row that gave no example."""
-
-    file: str
-    line: int
-    """The line it starts on, from 1; in Parquet the row."""
-    kind: str
-    """fields (wrong number of them), quotes, empty-text, no-label, encoding, json, type, unknown-label; in tagged texts
-    tag, spans; of questions answer, duplicate-id; in corpora no-text, too-long, outside, unclosed, archive."""
-    reason: str
-    """A sentence without its full stop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadResult:
-    """What a file held."""
-
-    examples: tuple[Example, ...]
-    columns: Columns
-    """The columns that were read, by name; by number where the file has no header."""
-    bad_rows: tuple[BadRow, ...]
-    """The rows left out; always empty with on_error="stop"."""
-    notes: tuple[str, ...]
-    """What was guessed or noticed, one sentence each without its full stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,73 +83,13 @@ def read_examples(
     table = _table(
         source, columns, encoding, go_on=on_error == "skip", labelled=labelled, quoting=quoting, reshape=reshape
     )
-    examples: list[Example] = []
-    bad_rows: list[BadRow] = []
-    for row in table.rows:
-        made = _example(row, str(path), answers, pairs=table.layout.text_pair is not None, labelled=labelled)
-        if isinstance(made, BadRow):
-            bad_rows.append(made)
-        else:
-            examples.append(made)
-    stop_at_bad_rows(bad_rows, len(examples), str(path), on_error, quoted=True)
-    notes = [*table.layout.notes, *table.notes, *marks_inside(examples)]
-    if bad_rows:
-        notes.append(f"{len(bad_rows)} of {len(bad_rows) + len(examples)} rows left out ({summed_up(bad_rows)})")
-    notes = [f"{path.name}: {note}" for note in notes]
-    for note in notes:
-        _logger.info(note)
-    return ReadResult(
-        examples=tuple(examples), columns=table.layout.columns, bad_rows=tuple(bad_rows), notes=tuple(notes)
+    pairs = table.layout.text_pair is not None
+    file = FileRows(
+        rows=(_example(row, str(path), answers, pairs=pairs, labelled=labelled) for row in table.rows),
+        columns=table.layout.columns,
+        notes=lambda: [*table.layout.notes, *table.notes],
     )
-
-
-def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise a ConfigError where an option has none of its values."""
-    if value not in allowed:
-        raise ConfigError(f"unknown value of {option}", received=repr(value), allowed=", ".join(allowed))
-
-
-def stop_at_bad_rows(bad_rows: Sequence[BadRow], good: int, path: str, on_error: str, *, quoted: bool = False) -> None:
-    """Raise a DataError where rows are bad and that is not to be passed over, or where none is left.
-
-    Args:
-        bad_rows: in the order of the file.
-        good: rows that can be used.
-        path: the file.
-        on_error: "stop" or "skip".
-        quoted: whether fields of the format may stand in quotes.
-    """
-    if not bad_rows and not good:
-        raise DataError("the file has no rows", where=path, next_step="Pass a file with rows")
-    if bad_rows and on_error == "stop":
-        first, total = bad_rows[0], len(bad_rows) + good
-        count = "the only bad row" if len(bad_rows) == 1 else f"the first of {len(bad_rows)} bad rows"
-        raise DataError(
-            f"{first.reason} ({count} among {total})",
-            where=f"{path}:{first.line}",
-            next_step="Mend the file, or leave such rows out with --on-error skip",
-        )
-    if not good:
-        raise DataError(
-            f"none of the {len(bad_rows)} rows can be used; the first: {bad_rows[0].reason}",
-            where=f"{path}:{bad_rows[0].line}",
-            next_step="Check the columns (--text-column, --label-column)"
-            + (", --encoding and --quoting" if quoted else " and --encoding"),
-        )
-
-
-def summed_up(bad_rows: list[BadRow]) -> str:
-    """Return how many bad rows there are of each kind, the most frequent first."""
-    counts = Counter(row.kind for row in bad_rows)
-    return ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
-
-
-def marks_inside(examples: list[Example]) -> Iterator[str]:
-    """Say how many texts have a byte order mark inside."""
-    marked = [e for e in examples if "\ufeff" in e.text or (e.text_pair is not None and "\ufeff" in e.text_pair)]
-    if marked:
-        count = "1 text has" if len(marked) == 1 else f"{len(marked)} texts have"
-        yield f"{count} a byte order mark (U+FEFF) inside, kept as it is; the first in line {marked[0].line}"
+    return read_result(file, where=str(path), name=path.name, on_error=on_error, quoted=True)
 
 
 def _table(
@@ -207,7 +107,7 @@ def _table(
         return _from_parquet(ParquetTable(source.data, where=where), columns, where, labelled)
     text = decode(source.data, encoding, where=where, go_on=go_on).content
     start = text.lstrip()[:1]
-    if source.suffix in _JSON_LINES or (source.suffix not in (".csv", ".tsv", ".json", ".txt") and start == "{"):
+    if source.suffix in JSON_LINES or (source.suffix not in (".csv", ".tsv", ".json", ".txt") and start == "{"):
         return _from_json(_reshaped(read_json_lines(text, where=where), reshape), columns, where, labelled)
     if source.suffix == ".json":
         return _from_json(_reshaped(read_json(text, where=where), reshape), columns, where, labelled)

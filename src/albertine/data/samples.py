@@ -11,7 +11,7 @@ from pathlib import Path
 
 from albertine.data.columns import Columns
 from albertine.data.formats import LABELLED_TEXTS, DataFormat
-from albertine.data.readers import BadRow, ReadResult
+from albertine.data.results import BadRow, ReadResult
 from albertine.data.split_checks import enough_rows, enough_texts, learns_from_texts_alone, pairs_alike
 from albertine.data.split_files import SplitFiles
 from albertine.data.splitting import TextGroup, divide, group_texts, label_order, sample

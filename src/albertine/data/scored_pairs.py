@@ -27,7 +27,8 @@ from albertine.data.delimited import read_sheet
 from albertine.data.encodings import SURROGATE, decode
 from albertine.data.formats import DataFormat
 from albertine.data.identity import normalised
-from albertine.data.readers import BadRow, ReadResult, read_examples
+from albertine.data.readers import read_examples
+from albertine.data.results import BadRow, ReadResult
 from albertine.data.structured import JsonRow, ParquetTable, json_names, read_json, read_json_lines
 from albertine.errors import DataError
 from albertine.records import Example

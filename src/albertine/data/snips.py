@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from albertine.data.marked_rows import Place, RowError, Tally, check_text, checked_spans, rows_made
-from albertine.data.readers import BadRow
+from albertine.data.results import BadRow
 from albertine.errors import DataError
 from albertine.records import Example
 

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import cast
 
 from albertine.errors import DataError
 
-__all__ = ["JsonRow", "ParquetTable", "json_names", "read_json", "read_json_lines"]
+__all__ = ["JSON_LINES", "JsonRow", "ParquetTable", "json_names", "json_rows", "read_json", "read_json_lines"]
+
+JSON_LINES = (".jsonl", ".ndjson")
+"""The extensions of JSON Lines."""
+
+_START = re.compile(r'\s*(?:\{\s*"|\[\s*\{)')
 
 JsonRow = tuple[int, Mapping[str, object] | str]
 """The line a row starts on, and its object, or the reason why there is none."""
+
+
+def json_rows(text: str, suffix: str, *, where: str) -> list[JsonRow] | None:
+    """Read JSON or JSON Lines; None where neither the file's extension nor its first characters say so.
+
+    Raises:
+        DataError: as `read_json`, or there is no object in it.
+    """
+    if suffix not in (".json", *JSON_LINES) and not _START.match(text):
+        return None
+    rows = read_json(text, where=where) if suffix == ".json" else read_json_lines(text, where=where)
+    if not json_names(rows):
+        reason = next((row for _, row in rows if isinstance(row, str)), "the file has no rows")
+        raise DataError(reason, where=f"{where}:{rows[0][0]}" if rows else where, next_step="Pass JSON objects")
+    return rows
 
 
 def read_json_lines(text: str, *, where: str) -> list[JsonRow]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from albertine.data.columns import Columns
@@ -23,8 +20,8 @@ from albertine.data.marked_rows import (
     rows_made,
     said_places,
 )
-from albertine.data.readers import BadRow, ReadResult, marks_inside, one_of, stop_at_bad_rows, summed_up
-from albertine.data.structured import JsonRow, json_names, read_json, read_json_lines
+from albertine.data.results import BadRow, FileRows, ReadResult, one_of, read_result
+from albertine.data.structured import JsonRow, json_names, json_rows
 from albertine.data.tag_schemes import TagReport, TagStyle, read_tag, tag_style
 from albertine.data.token_rows import TAG_KEYS, TOKEN_KEYS, holds_tokens, token_sentences
 from albertine.errors import DataError
@@ -37,22 +34,8 @@ __all__ = [
     "sentence_rows",
 ]
 
-_logger = logging.getLogger("albertine")
-
-_JSON = (".json", ".jsonl", ".ndjson")
-_JSON_START = re.compile(r'\s*(?:\{\s*"|\[\s*\{)')
 _TEXT_KEYS = ("text", "sentence", "content")
 _SPAN_KEYS = ("spans", "entities", "label", "labels")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Table:
-    """A file taken apart."""
-
-    rows: Iterable[Example | BadRow]
-    columns: Columns
-    notes: Callable[[], Iterable[str]]
-    """Asked for once all rows are read."""
 
 
 def read_tagged_texts(
@@ -92,24 +75,10 @@ def read_tagged_texts(
     if not source.data.strip():
         raise DataError("the file is empty", where=str(path), next_step="Pass a file with tagged texts")
     taken = _taken_apart(source, columns, encoding, go_on=on_error == "skip", labelled=labelled)
-    examples: list[Example] = []
-    bad_rows: list[BadRow] = []
-    for row in taken.rows:
-        if isinstance(row, BadRow):
-            bad_rows.append(row)
-        else:
-            examples.append(row)
-    stop_at_bad_rows(bad_rows, len(examples), str(path), on_error)
-    notes = [*taken.notes(), *marks_inside(examples)]
-    if bad_rows:
-        notes.append(f"{len(bad_rows)} of {len(bad_rows) + len(examples)} rows left out ({summed_up(bad_rows)})")
-    notes = [f"{path.name}: {note}" for note in notes]
-    for note in notes:
-        _logger.info(note)
-    return ReadResult(examples=tuple(examples), columns=taken.columns, bad_rows=tuple(bad_rows), notes=tuple(notes))
+    return read_result(taken, where=str(path), name=path.name, on_error=on_error)
 
 
-def _taken_apart(source: Source, columns: Columns, encoding: str, *, go_on: bool, labelled: bool) -> _Table:
+def _taken_apart(source: Source, columns: Columns, encoding: str, *, go_on: bool, labelled: bool) -> FileRows:
     where = str(source.path)
     if source.suffix in (".parquet", ".pq") or source.data.startswith(b"PAR1"):
         raise DataError(
@@ -119,8 +88,8 @@ def _taken_apart(source: Source, columns: Columns, encoding: str, *, go_on: bool
             next_step="Write the table as JSON Lines with text and spans (start, end, label)",
         )
     text = decode(source.data, encoding, where=where, go_on=go_on).content
-    if source.suffix in _JSON or _JSON_START.match(text):
-        rows = read_json(text, where=where) if source.suffix == ".json" else read_json_lines(text, where=where)
+    rows = json_rows(text, source.suffix, where=where)
+    if rows is not None:
         return _from_json(rows, columns, where, labelled=labelled)
     return _from_columns(text, columns, where, labelled=labelled)
 
@@ -128,10 +97,10 @@ def _taken_apart(source: Source, columns: Columns, encoding: str, *, go_on: bool
 # --- columns
 
 
-def _from_columns(text: str, columns: Columns, where: str, *, labelled: bool) -> _Table:
+def _from_columns(text: str, columns: Columns, where: str, *, labelled: bool) -> FileRows:
     file = read_columns(text, columns=columns, where=where, labelled=labelled)
     rows, notes = sentence_rows(file.sentences, tagged=file.tagged, where=where)
-    return _Table(rows=rows, columns=file.columns, notes=lambda: [*file.notes, *notes()])
+    return FileRows(rows=rows, columns=file.columns, notes=lambda: [*file.notes, *notes()])
 
 
 def sentence_rows(
@@ -200,11 +169,8 @@ def _places(tags: Sequence[Tag], starts: Sequence[int], sentence: Sentence) -> l
 # --- JSON
 
 
-def _from_json(rows: list[JsonRow], columns: Columns, where: str, *, labelled: bool) -> _Table:
+def _from_json(rows: list[JsonRow], columns: Columns, where: str, *, labelled: bool) -> FileRows:
     names = json_names(rows)
-    if not names:
-        reason = next((row for _, row in rows if isinstance(row, str)), "the file has no rows")
-        raise DataError(reason, where=f"{where}:{rows[0][0]}" if rows else where, next_step="Pass JSON objects")
     tokens = next((name for name in (columns.text, *TOKEN_KEYS) if name in names and holds_tokens(rows, name)), None)
     if tokens is not None and (tokens == columns.text or not _has_spans(names)):
         return _from_tokens(rows, tokens, names, columns, where, labelled=labelled)
@@ -238,7 +204,7 @@ def _from_json(rows: list[JsonRow], columns: Columns, where: str, *, labelled: b
         )
 
     made = rows_made(example, ((row[0], row) for row in rows), where)
-    return _Table(rows=made, columns=Columns(text=text_key, label=span_key), notes=lambda: list(tally.notes()))
+    return FileRows(rows=made, columns=Columns(text=text_key, label=span_key), notes=lambda: list(tally.notes()))
 
 
 def _has_spans(names: Sequence[str]) -> bool:
@@ -247,14 +213,14 @@ def _has_spans(names: Sequence[str]) -> bool:
 
 def _from_tokens(
     rows: list[JsonRow], tokens: str, names: Sequence[str], columns: Columns, where: str, *, labelled: bool
-) -> _Table:
+) -> FileRows:
     tags: str | None = next((name for name in TAG_KEYS if name in names), None)
     if labelled or columns.label is not None:
         tags = found_key(names, columns.label, TAG_KEYS, "the tags", "--label-column", where)
     found, tagged = token_sentences(rows, tokens, tags, where=where, labelled=labelled)
     made, notes = sentence_rows([one for one in found if isinstance(one, Sentence)], tagged=tagged, where=where)
     in_order = (one if isinstance(one, BadRow) else next(made) for one in found)
-    return _Table(rows=in_order, columns=Columns(text=tokens, label=tags if tagged else None), notes=notes)
+    return FileRows(rows=in_order, columns=Columns(text=tokens, label=tags if tagged else None), notes=notes)
 
 
 def _of_spans(said: object) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 from albertine.data.conll import Sentence
-from albertine.data.readers import BadRow
+from albertine.data.results import BadRow
 from albertine.data.structured import JsonRow
 from albertine.errors import DataError
 

@@ -18,14 +18,8 @@ from albertine.data.compressed import Source, read_source
 from albertine.data.delimited import read_sheet
 from albertine.data.encodings import SURROGATE, decode
 from albertine.data.formats import DataFormat
-from albertine.data.readers import (
-    BadRow,
-    ReadResult,
-    one_of,
-    read_examples,
-    stop_at_bad_rows,
-    summed_up,
-)
+from albertine.data.readers import read_examples
+from albertine.data.results import BadRow, FileRows, ReadResult, one_of, read_result
 from albertine.data.split_files import ROLES, SplitFiles, find_split_files, only_one
 from albertine.data.structured import ParquetTable, json_names, read_json, read_json_lines
 from albertine.errors import ConfigError, DataError
@@ -258,29 +252,25 @@ def _read_parallel(path: Path, target: str | None, *, encoding: str, on_error: s
             received=f"{len(sources.lines):,} and {len(targets.lines):,} lines",
             next_step="Mend the files; an empty line may stand for a text that is missing",
         )
-    examples: list[Example] = []
-    bad_rows: list[BadRow] = []
-    for number, source in enumerate(sources.lines, 1):
-        written = None if targets is None else targets.lines[number - 1]
+
+    def row(number: int, source: str) -> Example | BadRow:
         problem = next(_problems(sources, targets, number, labelled=labelled), None)
         if problem is not None:
-            bad_rows.append(problem)
-        else:
-            wanted = None if written is None or not written.strip() else written
-            examples.append(Example(text=source, target=wanted, file=str(path), line=number))
-    stop_at_bad_rows(bad_rows, len(examples), bad_rows[0].file if bad_rows else str(path), on_error)
-    notes = [] if twin is None else [f"the targets are the lines of {twin.name}"]
-    if bad_rows:
-        notes.append(f"{len(bad_rows)} of {len(sources.lines)} rows left out ({summed_up(bad_rows)})")
-    notes = [f"{path.name}: {note}" for note in notes]
-    for note in notes:
-        _logger.info(note)
-    return ReadResult(
-        examples=tuple(examples),
+            return problem
+        written = None if targets is None else targets.lines[number - 1]
+        return Example(
+            text=source,
+            target=written if written is not None and written.strip() else None,
+            file=str(path),
+            line=number,
+        )
+
+    file = FileRows(
+        rows=(row(number, source) for number, source in enumerate(sources.lines, 1)),
         columns=Columns(text=_language(path), label=None if twin is None else _language(twin)),
-        bad_rows=tuple(bad_rows),
-        notes=tuple(notes),
+        notes=lambda: [] if twin is None else [f"the targets are the lines of {twin.name}"],
     )
+    return read_result(file, where=str(path), name=path.name, on_error=on_error)
 
 
 def _problems(sources: _Lines, targets: _Lines | None, number: int, *, labelled: bool) -> Iterator[BadRow]:

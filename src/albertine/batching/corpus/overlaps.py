@@ -1,4 +1,4 @@
-"""Documents that share runs with evaluation texts: what is kept of them, and which of them are left out.
+"""Documents that share runs with evaluation texts, and which of them are left out.
 
 A run that many documents have tells nothing (`data.overlap.COMMON`), and how many have it is known only when all blocks
 are made. So each block keeps the runs of its documents, and the choice is made over all of them.

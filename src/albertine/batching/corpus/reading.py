@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from albertine.data.corpus import CorpusFormat, Document, ReadingReport, read_documents
-from albertine.data.readers import BadRow
+from albertine.data.results import BadRow
 
 __all__ = ["BLOCK_CHARACTERS", "LONGEST_DOCUMENT", "DocumentBlock", "Position", "ReadingChoices", "read_blocks"]
 
