@@ -158,6 +158,13 @@ def test_going_back_again_and_again_to_one_step_ends_the_run(tmp_path: Path) -> 
     assert [one.back_to for one in result.interventions] == [10] * 4
 
 
+def test_going_back_to_ever_other_steps_ends_the_run_once_hardly_any_rate_is_left(tmp_path: Path) -> None:
+    back = Verdict(action="roll_back", reason="one vector", factor=0.1)
+    result = train(small(), tmp_path, watch=saying({4: back, 12: back, 22: back}))
+    assert result.stop_reason == "going back 3 times did not help: one vector"
+    assert [one.back_to for one in result.interventions] == [0, 10, 20]
+
+
 def test_a_run_that_is_stopped_says_why_and_stays_stopped(tmp_path: Path) -> None:
     stop = Verdict(action="stop", reason="the loss stays at the unigram entropy: the labels are likely shifted")
     result = train(small(), tmp_path, watch=saying({10: stop}), evaluate=lambda _: {"half": 0.5}, main_metric="half")

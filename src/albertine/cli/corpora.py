@@ -47,7 +47,8 @@ def build(
         typer.Option(
             "--exclude",
             help="Evaluation data in any format, a file, folder or quoted pattern (once for each): documents that have "
-            "13 words or Chinese characters in a row of it are left out.",
+            "13 words or Chinese characters in a row of it are left out. A run in more than 10 documents does not "
+            "count.",
             rich_help_panel=_CLEANING,
         ),
     ] = None,

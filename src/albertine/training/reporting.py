@@ -19,6 +19,8 @@ logger = logging.getLogger("albertine")
 
 ROLLBACKS_TO_ONE_STEP = 3
 """A verdict to go back to one checkpoint once more ends a run."""
+LEAST_RATE_FACTOR = 0.002
+"""Going back, each time with a lower rate, ends a run below this: what was kept is itself what went wrong."""
 
 
 class Reports:
@@ -136,6 +138,9 @@ class Reports:
             self._stop(verdict.reason)
         elif back_to is not None and self._times_back_to(back_to) > ROLLBACKS_TO_ONE_STEP:
             self._stop(f"going back to step {back_to} {ROLLBACKS_TO_ONE_STEP} times did not help: {verdict.reason}")
+        elif back_to is not None and state.rate_factor < LEAST_RATE_FACTOR:
+            times = sum(one.back_to is not None for one in interventions(state))
+            self._stop(f"going back {times} times did not help: {verdict.reason}")
         if verdict.action != "continue":
             standing.save()  # a run that is killed now and resumed knows of it
         return back_to is not None
