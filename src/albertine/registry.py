@@ -1,4 +1,4 @@
-"""Named things that plug-ins may add: tasks, baselines.
+"""Named things that plug-ins may add: tasks, baselines, explainers.
 
 Built-in entries go through the same door as a plug-in's: a name and the place of the object, `module:attribute`,
 imported when first asked for. A package adds its own with an entry point in the group `albertine.KIND`.
@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 
 from albertine.errors import ConfigError, unknown_name
 
-__all__ = ["Registry", "baselines", "tasks"]
+__all__ = ["Registry", "baselines", "explainers", "tasks"]
 
 
 class Registry:
@@ -91,3 +91,6 @@ baselines = Registry(
         "word-vectors": "albertine.models.word_vectors:BASELINE",
     },
 )
+
+explainers = Registry("explainer", group="albertine.explainers", builtin={})
+"""What the server asks to explain an answer; `albertine.serving.operations.Explainer` says what one looks like."""

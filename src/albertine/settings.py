@@ -3,9 +3,11 @@
 ALBERTINE_DATA    folder of the shared data sets that tests and result tables use (default ../shared/data)
 ALBERTINE_LANG    en or zh, language of reports and model cards (default: from the locale)
 ALBERTINE_DEBUG   1 shows the traceback behind an error line, as --debug does
+ALBERTINE_API_KEYS, ALBERTINE_ADMIN_KEYS   keys that the server takes, divided by commas or white space
 
 Passed on to libraries, and set where the user has not: GOMP_SPINCOUNT (unless OMP_WAIT_POLICY is set) by the command
-line, ONEDNN_PRIMITIVE_CACHE_CAPACITY for the trainings of a comparison; see `prepare_computing`.
+line, ONEDNN_PRIMITIVE_CACHE_CAPACITY for the trainings of a comparison, and LRU_CACHE_CAPACITY too for the server; see
+`prepare_computing`.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from typing import Literal, cast, get_args
 
 from albertine.errors import ConfigError
 
-__all__ = ["Language", "data_folder", "debug", "language", "prepare_computing"]
+__all__ = ["Language", "data_folder", "debug", "language", "prepare_computing", "server_keys"]
 
 Language = Literal["en", "zh"]
 
 
-def prepare_computing(environment: MutableMapping[str, str] = os.environ, *, training: bool = False) -> None:
+def prepare_computing(
+    environment: MutableMapping[str, str] = os.environ, *, training: bool = False, serving: bool = False
+) -> None:
     """Let threads spin only shortly, and oneDNN keep fewer compiled products in training, unless the user has set it.
 
     Threads that spin for long while they wait are fastest on an idle machine and up to seven times slower as soon as
@@ -34,11 +38,17 @@ def prepare_computing(environment: MutableMapping[str, str] = os.environ, *, tra
     Args:
         environment: of this process, or of one that is about to be started; changed in place.
         training: whether the process does nothing but train.
+        serving: whether the process answers requests. Micro-batches have ever new shapes as well, and PyTorch keeps a
+            thousand products of its own beside oneDNN's: two hundred batches of a small encoder took 1 GB more, with 64
+            of each 0.2 GB, in the same time. These two are read at the first product.
     """
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", "1000")
     if training:
         environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    if serving:
+        environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+        environment.setdefault("LRU_CACHE_CAPACITY", "64")
 
 
 def data_folder() -> Path:
@@ -49,6 +59,11 @@ def data_folder() -> Path:
 def debug() -> bool:
     """Say whether tracebacks are to be shown."""
     return os.environ.get("ALBERTINE_DEBUG", "") not in ("", "0")
+
+
+def server_keys(variable: Literal["ALBERTINE_API_KEYS", "ALBERTINE_ADMIN_KEYS"]) -> tuple[str, ...]:
+    """Return the keys that a variable holds."""
+    return tuple(os.environ.get(variable, "").replace(",", " ").split())
 
 
 def language(asked: str | None = None) -> Language:

@@ -26,7 +26,7 @@ from albertine.checkpoints.source import read_all
 from albertine.checkpoints.state import ModelState, TaskHead
 from albertine.checkpoints.writing import save_state
 from albertine.errors import CheckpointError, ConfigError, TokenizerError, UserError
-from albertine.inference.model import load
+from albertine.inference.loading import load
 from albertine.models.config import EncoderConfig
 from albertine.models.heads import PretrainingModel
 from albertine.models.pooling import SentencePooling

@@ -19,7 +19,8 @@ from albertine.checkpoints.verify import verify
 from albertine.checkpoints.writing import save_encoder
 from albertine.errors import CheckpointError, ConfigError
 from albertine.inference.info import info
-from albertine.inference.model import Model, load
+from albertine.inference.loading import load
+from albertine.inference.model import Model
 from albertine.models.config import EncoderConfig
 from albertine.models.heads import PretrainingModel
 from albertine.tasks.config import TaskConfig

@@ -15,7 +15,7 @@ from albertine.comparison.report import read_report
 from albertine.comparison.results import CandidateSummary, ComparisonReport, RunResult
 from albertine.data.identity import normalised
 from albertine.errors import ConfigError, DataError, FailureError
-from albertine.inference.model import load
+from albertine.inference.loading import load
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
 from albertine.tokenization.learn import learn_vocabulary

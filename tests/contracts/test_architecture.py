@@ -26,6 +26,8 @@ RANKS = [
     {"inference"},
     {"training"},
     {"comparison"},
+    {"compression"},
+    {"serving"},
     {"cli"},
     {"__main__"},
 ]
@@ -33,7 +35,19 @@ RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 # Packages that cost more than a tenth of a second to import may be imported inside the function that needs them.
 HEAVY = {"matplotlib", "pyarrow", "sklearn", "scipy", "torch", "sentencepiece", "tokenizers", "jinja2", "rich"}
 # What only an extra installs is imported where it is needed.
-OPTIONAL = {"ftfy", "h5py", "huggingface_hub", "mlflow", "opencc", "optuna", "rjieba", "sacrebleu"}
+OPTIONAL = {
+    "ftfy",
+    "h5py",
+    "huggingface_hub",
+    "mlflow",
+    "onnx",
+    "onnxruntime",
+    "opencc",
+    "openvino",
+    "optuna",
+    "rjieba",
+    "sacrebleu",
+}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
@@ -118,7 +132,7 @@ def test_the_tree_in_the_readme_is_the_one_on_disk(name: str) -> None:
         str(path.relative_to(ROOT))
         for path in PACKAGE.rglob("*")
         if path.is_file()
-        and path.suffix in {".py", ".json", ".jinja", ".css"}
+        and path.suffix in {".py", ".json", ".jinja", ".css", ".js", ".html", ".svg"}
         and path.name != "__init__.py"
         and not path.is_relative_to(PACKAGE / "encoders")
     }

@@ -42,7 +42,15 @@ def test_the_package_under_test_is_the_wheel() -> None:
 
 def test_the_wheel_carries_its_texts_template_and_type_marker() -> None:
     package = Path("site/albertine").resolve()
-    for name in ("py.typed", "texts/en.json", "texts/zh.json", "comparison/report.html.jinja", "encoders/README.md"):
+    for name in (
+        "py.typed",
+        "texts/en.json",
+        "texts/zh.json",
+        "comparison/report.html.jinja",
+        "encoders/README.md",
+        "serving/page/index.html",
+        "serving/page/page.js",
+    ):
         assert (package / name).is_file(), name
 
 

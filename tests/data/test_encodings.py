@@ -40,6 +40,11 @@ def test_ascii_and_noise_are_not_taken_for_anything() -> None:
     assert recognise(bytes(range(0x80, 0x100)) * 3) is None
 
 
+def test_utf8_with_a_damaged_letter_is_not_taken_for_chinese() -> None:
+    text = "canción, corazón, niño, mañana, São Paulo, ".encode() * 5
+    assert recognise(text + b"caf\xe9, fin") is None
+
+
 @pytest.mark.parametrize(
     ("written", "advice"),
     [("gb18030", "GBK"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("big5", "Big5"), ("cp1252", "Windows-1252")],

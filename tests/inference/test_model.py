@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from albertine.checkpoints.writing import save_encoder
 from albertine.errors import CheckpointError, ConfigError, DataError, UserError
-from albertine.inference.model import Model, load
+from albertine.inference.loading import load
+from albertine.inference.model import Model
 from albertine.models.bag_of_words import BagOfWords
 from albertine.models.body import BodyConfig
 from albertine.models.config import EncoderConfig
@@ -137,10 +139,11 @@ def test_a_readme_that_is_no_model_card_is_left_out_with_a_warning(
             file.truncate(1 << 40)  # would not fit into memory
         else:
             file.write(content)
-    opened = load(tmp_path / "model")
-    assert opened.card == ""
-    assert len(opened.predict(TEXTS)) == len(TEXTS)
-    (warning,) = [record.message for record in caplog.records]
+    with caplog.at_level(logging.WARNING, logger="albertine"):
+        opened = load(tmp_path / "model")
+        assert opened.card == ""
+        assert len(opened.predict(TEXTS)) == len(TEXTS)
+    (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert "README.md" in warning
     assert said in warning
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from albertine.errors import ConfigError
 from albertine.inference import precision
-from albertine.inference.precision import autocast, choose_precision, with_reduced_weights
+from albertine.inference.precision import autocast, choose_precision, reduced
 
 
 @pytest.fixture(autouse=True)
@@ -65,11 +65,11 @@ def test_autocast_changes_products_and_nothing_outside_its_block() -> None:
 def test_reduced_weights_compute_the_same_and_leave_the_module_alone() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Embedding(99, 13), nn.LayerNorm(13), nn.Linear(13, 7), nn.Tanh(), nn.Linear(7, 3))
-    reduced = with_reduced_weights(module)
+    copied = reduced(module, "bf16")
     ids = torch.randint(0, 99, (5,))
     with torch.inference_mode(), autocast("bf16"):
-        torch.testing.assert_close(reduced(ids), module(ids), atol=0, rtol=0)
+        torch.testing.assert_close(copied(ids), module(ids), atol=0, rtol=0)
     assert {one.dtype for one in module.parameters()} == {torch.float32}
-    assert [one.dtype for one in reduced[2].parameters()] == [torch.bfloat16] * 2
-    assert reduced[0].weight is module[0].weight
-    assert reduced[1].weight is module[1].weight
+    assert [one.dtype for one in copied[2].parameters()] == [torch.bfloat16] * 2
+    assert copied[0].weight is module[0].weight
+    assert copied[1].weight is module[1].weight

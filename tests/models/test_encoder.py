@@ -55,26 +55,30 @@ COLUMNS: list[dict[str, Value]] = [
 
 
 @pytest.mark.parametrize("columns", COLUMNS)
-@pytest.mark.parametrize("lengths", [[13], [7, 7], [13, 1, 7], [200, 190, *[5] * 30, 99]])
-def test_packed_input_equals_padded_input_on_real_positions(columns: dict[str, Value], lengths: list[int]) -> None:
+@pytest.mark.parametrize("lengths", [[13], [7, 7], [13, 1, 7], [200, 190, *[5] * 30, 99], [*[41] * 12, *[37] * 11]])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_packed_input_equals_padded_input_on_real_positions(
+    columns: dict[str, Value], lengths: list[int], gradients: bool
+) -> None:
     encoder = build(**columns)
     ids, mask, segments = padded_batch(lengths)
-    padded = encoder(ids, attention_mask=mask, token_type_ids=segments, output_hidden_states=True)
     real = mask.bool()
-    packed = encoder(
-        ids[real],
-        token_type_ids=segments[real],
-        sequence_starts=torch.tensor([0, *lengths]).cumsum(0),
-        output_hidden_states=True,
-    )
+    with torch.set_grad_enabled(gradients):  # without them the plain modules compute
+        padded = encoder(ids, attention_mask=mask, token_type_ids=segments, output_hidden_states=True)
+        packed = encoder(
+            ids[real],
+            token_type_ids=segments[real],
+            sequence_starts=torch.tensor([0, *lengths]).cumsum(0),
+            output_hidden_states=True,
+        )
     torch.testing.assert_close(packed.last_hidden_state, padded.last_hidden_state[real], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(packed.pooler_output, padded.pooler_output, atol=1e-5, rtol=1e-4)
     for one, other in zip(packed.hidden_states, padded.hidden_states, strict=True):
         torch.testing.assert_close(one, other[real], atol=1e-5, rtol=1e-4)
 
 
-def test_packed_input_gives_the_gradients_of_padded_input() -> None:
-    lengths = [130, 5, 7, 120, *[3] * 20]
+@pytest.mark.parametrize("lengths", [[130, 5, 7, 120, *[3] * 20], [*[41] * 12, *[37] * 11]])
+def test_packed_input_gives_the_gradients_of_padded_input(lengths: list[int]) -> None:
     ids, mask, _ = padded_batch(lengths)
     gradients = []
     for packed in (False, True):

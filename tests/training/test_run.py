@@ -16,7 +16,7 @@ import torch
 from albertine.batching.loader import TrainingBatches
 from albertine.checkpoints.writing import save_encoder
 from albertine.errors import ConfigError, DataError, FailureError
-from albertine.inference.model import load
+from albertine.inference.loading import load
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
 from albertine.records import Encoded, EncodedExamples

@@ -14,7 +14,8 @@ import pytest
 
 from albertine.errors import ConfigError, UserError
 from albertine.inference.info import info
-from albertine.inference.model import Model, load
+from albertine.inference.loading import load
+from albertine.inference.model import Model
 from albertine.training.run import evaluate, finetune
 
 WORDS = ["lamp", "river", "stone", "window", "horse", "paper", "cloud", "garden", "bread", "glass", "coat", "song"]

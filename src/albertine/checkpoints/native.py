@@ -35,6 +35,8 @@ CONFIG_FILE = "config.json"
 TASK_FILE = "task.json"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
+PLAN_FILE = "int8_plan.safetensors"
+"""Which products run in int8 and how."""
 TASK_SCHEMA_VERSION = 2
 """Of task.json."""
 _MOVE_AWAY = "Move it away, or name another folder"
@@ -48,6 +50,7 @@ _OWNED = (
     TASK_FILE,
     MANIFEST_FILE,
     CARD_FILE,
+    PLAN_FILE,
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -90,6 +93,7 @@ def write_model_folder(
     task: Mapping[str, object] | None,
     manifest: Mapping[str, object],
     card: str,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a whole model folder in place of the model that stood there.
 
@@ -106,6 +110,7 @@ def write_model_folder(
         task: `task.json`; None for an encoder without a task.
         manifest: `manifest.json`, enough to run it again.
         card: the model card, Markdown.
+        beside: contents of other files that belong to the model, by name.
 
     Raises:
         FailureError: the disk is full or the place cannot be written to; what stood there before is unchanged.
@@ -114,6 +119,8 @@ def write_model_folder(
         write_model_files(
             new, config=config, tensors=tensors, tokenizer=tokenizer, task=task, manifest=manifest, card=card
         )
+        for name, contents in (beside or {}).items():
+            (new / name).write_bytes(contents)
 
 
 def write_model_files(

@@ -7,13 +7,17 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from albertine.checkpoints.convert import convert as run_convert
 from albertine.checkpoints.fitting import TargetFormat
 from albertine.checkpoints.storage import Storage
 from albertine.checkpoints.verify import DEFAULT_TOLERANCE
 from albertine.cli import options
 from albertine.cli.output import show_json, show_text
+from albertine.cli.streams import file_examples
+from albertine.data.columns import Columns
+from albertine.data.formats import LABELLED_TEXTS
 from albertine.errors import ConfigError
+from albertine.inference.conversion import convert as run_convert
+from albertine.inference.export.export import ExportFormat
 from albertine.models.pooling import PoolingMode
 
 __all__ = ["convert"]
@@ -25,15 +29,29 @@ def convert(
     ],
     target: Annotated[Path, typer.Argument(help="The folder to write.")],
     to: Annotated[
-        str | None, typer.Option("--to", help="albertine, huggingface, tensorflow or sentence-transformers.")
+        str | None,
+        typer.Option(
+            "--to",
+            help="albertine, huggingface, tensorflow, sentence-transformers; for other runtimes onnx, onnx-int8, "
+            "openvino, openvino-fp16, openvino-int8.",
+        ),
     ] = None,
     storage: Annotated[
         str | None,
         typer.Option("--storage", help="fp32, bf16 or int8 (read by Albertine alone); default: as in the source."),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Open the result, run both on the same texts, keep it only if they agree.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Open the result, run both on the same texts, keep it only if they agree; always so for other "
+            "runtimes.",
+        ),
     ] = False,
+    verify_with: Annotated[
+        Path | None,
+        typer.Option("--verify-with", help="Verify on the texts of this file: one a line, or a table with a header."),
+    ] = None,
     activation: Annotated[
         str | None, typer.Option("--activation", help="erf or tanh: the form of GELU that the target is to have.")
     ] = None,
@@ -47,24 +65,35 @@ def convert(
     ] = False,
     pooling: Annotated[
         str | None,
-        typer.Option("--pooling", help="For sentence-transformers, if the source is silent: mean, cls, max …"),
+        typer.Option(
+            "--pooling",
+            help="mean, cls, max …: for sentence-transformers, if the source is silent; for other runtimes, to get one "
+            "vector a text.",
+        ),
     ] = None,
     encoder_only: Annotated[
         bool, typer.Option("--encoder-only", help="Leave every head out, whatever it does.")
     ] = False,
     allow_pickle: options.AllowPickleOption = False,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", help="The largest difference of an output that --verify lets pass.")
+        float,
+        typer.Option(
+            "--tolerance",
+            help="The largest difference of an output that passes; for other runtimes as a share of its scale.",
+        ),
     ] = DEFAULT_TOLERANCE,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="For other runtimes: put the folder in the place of an earlier export.")
+    ] = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Write a model in another format, or with smaller weights, and prove it: --verify."""
+    """Write a model in another format, for another runtime, or with smaller weights, and prove it: --verify."""
     result = run_convert(
         source,
         target,
-        to=cast("TargetFormat | None", to),  # checked there, as are the others
+        to=cast("TargetFormat | ExportFormat | None", to),  # checked there, as are the others
         storage=cast("Storage | None", storage),
-        verify=verify,
+        verify=verify or verify_with is not None,
         activation=activation,  # type: ignore[arg-type]  # as above
         share=_share(share),
         groups=groups,
@@ -72,7 +101,9 @@ def convert(
         pooling=cast("PoolingMode | None", pooling),
         encoder_only=encoder_only,
         allow_pickle=allow_pickle,
+        texts=None if verify_with is None else _texts(verify_with),
         tolerance=tolerance,
+        overwrite=overwrite,
     )
     if as_json:
         show_json(result.to_dict())
@@ -88,3 +119,14 @@ def _share(value: str | None) -> Literal["average"] | int | None:
             "this is no way to share layers", where="--share", received=value, allowed="average, or a layer's number"
         )
     return int(value)
+
+
+def _texts(path: Path) -> list[str | tuple[str, str]]:
+    """Return the texts of a file, or its pairs; empty ones are left out."""
+    pieces = file_examples(path, LABELLED_TEXTS, Columns(), encoding="utf-8", on_error="stop", quoting="auto")
+    return [
+        one.text if one.text_pair is None else (one.text, one.text_pair)
+        for piece in pieces
+        for one in piece
+        if one.text.strip()
+    ]

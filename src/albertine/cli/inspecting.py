@@ -1,4 +1,4 @@
-"""The verbs that look without training: info, data check."""
+"""The verbs that look without training: info, bench, data check."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from albertine.cli.output import show_json, show_text
 from albertine.data.check import check_data
 from albertine.data.columns import Columns
 from albertine.errors import ConfigError
+from albertine.inference.bench import bench as measure
 from albertine.inference.info import info as read_info
 from albertine.shipped import render_shipped, shipped_encoders
 from albertine.tokenization.tokenizer import load_tokenizer
 
-__all__ = ["check", "info"]
+__all__ = ["bench", "check", "info"]
 
 SHIPPED_SCHEMA = 1
 
@@ -73,6 +74,24 @@ def check(
         tokenizer=None if tokenizer is None else load_tokenizer(tokenizer),
         max_length=max_length,
     )
+    if as_json:
+        show_json(result.to_dict())
+    else:
+        show_text(result.render())
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="A model folder, an encoder's name or folder, or preset:NAME.")],
+    precisions: Annotated[
+        str | None, typer.Option("--precisions", help="Of fp32, bf16 and int8, separated by commas (default: all).")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="How long every row is measured.", min=0.1)] = 3.0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the texts.")] = 0,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Measure how fast an encoder answers on this machine: throughput and latency, by precision and length."""
+    asked = None if precisions is None else [one.strip() for one in precisions.split(",")]
+    result = measure(name, precisions=asked, seconds=seconds, seed=seed)
     if as_json:
         show_json(result.to_dict())
     else:

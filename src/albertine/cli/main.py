@@ -11,6 +11,7 @@ import typer
 import albertine
 from albertine.cli import (
     comparing,
+    compressing,
     converting,
     corpora,
     encoding,
@@ -18,6 +19,7 @@ from albertine.cli import (
     modelling,
     pretraining,
     searching,
+    serving,
     vocabularies,
 )
 from albertine.cli.output import run_guarded, show_text, start_messages
@@ -40,7 +42,9 @@ vocab_app = typer.Typer(help="Vocabularies of one's own.", no_args_is_help=True)
 app.add_typer(vocab_app, name="vocab")
 
 app.command("demo")(comparing.demo)
+app.command("bench")(inspecting.bench)
 app.command("compare")(comparing.compare)
+app.command("compress")(compressing.compress)
 app.command("convert")(converting.convert)
 app.command("encode")(encoding.encode)
 app.command("info")(inspecting.info)
@@ -49,6 +53,7 @@ app.command("evaluate")(modelling.evaluate)
 app.command("predict")(modelling.predict)
 app.command("pretrain")(pretraining.pretrain)
 app.command("search")(searching.search)
+app.command("serve")(serving.serve)
 corpus_app.command("build")(corpora.build)
 data_app.command("check")(inspecting.check)
 vocab_app.command("learn")(vocabularies.learn)

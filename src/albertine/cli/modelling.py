@@ -13,7 +13,9 @@ from albertine import registry
 from albertine.cli import options, streams
 from albertine.cli.output import say, show_json, show_text
 from albertine.data.columns import Columns
-from albertine.inference.model import load
+from albertine.inference.engine import EngineSettings
+from albertine.inference.loading import load
+from albertine.inference.model import Model, PrecisionAsked
 from albertine.records import Example, Opinion, Prediction, Span
 from albertine.tasks.config import parse_options
 from albertine.training import run
@@ -100,6 +102,15 @@ def finetune(
         int | None,
         typer.Option("--low-rank", help="Train changes of this rank in place of the blocks.", rich_help_panel=_METHODS),
     ] = None,
+    elastic: Annotated[
+        bool, typer.Option("--elastic", help="Train every depth, for predict --depth.", rich_help_panel=_METHODS)
+    ] = False,
+    exit_loss: Annotated[
+        float | None,
+        typer.Option(
+            "--exit-loss", help="How much of the metric --depth auto may cost, such as 0.005.", rich_help_panel=_METHODS
+        ),
+    ] = None,
     freeze: Annotated[
         str | None,
         typer.Option("--freeze", help="embeddings, body, or a number of blocks from below.", rich_help_panel=_METHODS),
@@ -150,6 +161,8 @@ def finetune(
         "r_drop": r_drop,
         "adversarial": adversarial,
         "low_rank": low_rank,
+        "elastic": elastic or None,
+        "exit_loss": exit_loss,
         "freeze": freeze,
     }
     source = DataSource(
@@ -218,12 +231,14 @@ def evaluate(
         Path | None,
         typer.Option("--out-of-scope", help="Texts that belong to none of the labels: are they noticed?"),
     ] = None,
-    precision: options.PrecisionOption = "auto",
+    precision: options.AnswerPrecisionOption = "auto",
+    depth: options.DepthOption = None,
+    exact: options.ExactOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Measure a model on labelled data."""
     result = run.evaluate(
-        load(model, precision=precision),
+        _opened(model, precision, depth, exact=exact),
         data,
         columns=Columns(text=text_column, text_pair=text_pair_column, label=label_column),
         encoding=encoding,
@@ -245,11 +260,13 @@ def predict(
     encoding: options.EncodingOption = "utf-8",
     on_error: options.OnErrorOption = "stop",
     quoting: options.QuotingOption = "auto",
-    precision: options.PrecisionOption = "auto",
+    precision: options.AnswerPrecisionOption = "auto",
+    depth: options.DepthOption = None,
+    exact: options.ExactOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one prediction a line.")] = False,
 ) -> None:
     """Answer texts with a model: label, probability and text, a line each, in the order they came."""
-    loaded = load(model, precision=precision)
+    loaded = _opened(model, precision, depth, exact=exact)
     if file == "-":
         if sys.stdin.isatty():
             say("reading texts from the keyboard, one a line; end with Ctrl-D")
@@ -268,6 +285,11 @@ def predict(
             else:
                 text = " | ".join(part for part in (example.text, example.text_pair) if part is not None)
                 show_text("\t".join([*_columns(prediction), " ".join(text.split())]))
+
+
+def _opened(model: Path, precision: PrecisionAsked, depth: str | None, *, exact: bool) -> Model:
+    settings = EngineSettings(max_texts=1) if exact else None
+    return load(model, precision=precision, depth=options.depth_asked(depth), settings=settings)
 
 
 def _columns(prediction: Prediction) -> list[str]:

@@ -15,13 +15,16 @@ from albertine.training.config import TrainingConfig
 
 __all__ = [
     "AllowPickleOption",
+    "AnswerPrecisionOption",
     "BaselinesOption",
     "BatchSizeOption",
+    "DepthOption",
     "DevOption",
     "EncodersOption",
     "EncodingOption",
     "EpochsOption",
     "EvaluationsOption",
+    "ExactOption",
     "JsonOption",
     "LabelColumn",
     "LangOption",
@@ -39,6 +42,7 @@ __all__ = [
     "TokenizerOption",
     "TrainingOption",
     "VocabularySizeOption",
+    "depth_asked",
     "names_of",
     "training_config",
 ]
@@ -143,6 +147,20 @@ PrecisionOption = Annotated[
     Literal["auto", "fp32", "bf16"],
     typer.Option("--precision", help="auto (measured on this machine), fp32 or bf16.", rich_help_panel=_TRAINING),
 ]
+AnswerPrecisionOption = Annotated[
+    Literal["auto", "fp32", "bf16", "int8"],
+    typer.Option("--precision", help="auto (the best that the model and this machine have), fp32, bf16 or int8."),
+]
+DepthOption = Annotated[
+    str | None,
+    typer.Option(
+        "--depth",
+        help="Passes through an elastic model: a number, or auto for as many as a text needs (default: all).",
+    ),
+]
+ExactOption = Annotated[
+    bool, typer.Option("--exact", help="Every text by itself: its scores never depend on the others. Slower.")
+]
 VocabularySizeOption = Annotated[
     int,
     typer.Option(
@@ -199,3 +217,18 @@ def training_config(named: Mapping[str, object], others: Sequence[str] | None) -
             next_step="Leave out one of them",
         )
     return TrainingConfig.from_dict(given | read)
+
+
+def depth_asked(text: str | None) -> int | Literal["auto"] | None:
+    """Read what --depth was given.
+
+    Raises:
+        ConfigError: it is neither a number nor auto.
+    """
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise ConfigError("not a depth", where="--depth", received=repr(text), allowed="a number of passes, or auto")
+    return int(text)

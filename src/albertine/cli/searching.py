@@ -13,7 +13,7 @@ import typer
 from albertine.cli import options, streams
 from albertine.cli.output import say, show_json, show_text
 from albertine.data.passages import Granularity
-from albertine.inference.model import load
+from albertine.inference.loading import load
 from albertine.inference.search import Hit
 from albertine.inference.searching import open_index
 

@@ -16,7 +16,7 @@ from albertine.comparison.report import HTML_FILE, terminal_table
 from albertine.comparison.results import ComparisonReport
 from albertine.errors import DataError, MissingDependencyError
 from albertine.files import atomic_path
-from albertine.inference.model import load
+from albertine.inference.loading import load
 from albertine.settings import language
 from albertine.training.progress import ProgressCallback
 

@@ -26,7 +26,7 @@ from albertine.comparison.results import CurvePoint, RunResult, TrainingCost
 from albertine.comparison.workspace import Workspace
 from albertine.errors import AlbertineError
 from albertine.evaluation.timing import peak_memory_bytes
-from albertine.inference.model import load
+from albertine.inference.loading import load
 from albertine.training.candidates import find_candidate
 from albertine.training.progress import TrainingProgress
 from albertine.training.recipe import Recipe

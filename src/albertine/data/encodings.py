@@ -16,6 +16,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 # A file with more undecodable lines than this is in another encoding; with fewer, those lines are damaged.
 _DAMAGED_SHARE = 0.05
+_NEARLY_ALL = 0.8
 # So many multi-byte characters cannot be valid UTF-8 by chance.
 _CERTAINLY_UTF8 = 10
 _SAMPLE_CHARACTERS = 20_000
@@ -114,7 +115,7 @@ def recognise(data: bytes) -> Guess | None:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        return _wide(data) or _multibyte(data) or _single_byte(data)
+        return None if _damaged_utf8(data) else _wide(data) or _multibyte(data) or _single_byte(data)
     beyond = len(data) - len(text)
     return Guess(name="utf-8", description="UTF-8") if beyond >= _CERTAINLY_UTF8 else None
 
@@ -147,6 +148,20 @@ def _wrong(where: str, encoding: str, guess: Guess | None, bad_byte: str | None)
         received=bad_byte,
         next_step=f"It looks like {guess.description}: pass --encoding {guess.name}",
     )
+
+
+def _damaged_utf8(data: bytes) -> bool:
+    """Say whether nearly all that is no ASCII is UTF-8: two letters with accents would be a Chinese character too."""
+    high = re.findall(rb"[\x80-\xff]+", data)
+    return len(high) > 1 and sum(_is_utf8(run) for run in high) >= _NEARLY_ALL * len(high)
+
+
+def _is_utf8(run: bytes) -> bool:
+    try:
+        run.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _wide(data: bytes) -> Guess | None:

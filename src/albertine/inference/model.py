@@ -2,81 +2,38 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, cast
 
-import torch
 from torch import Tensor, nn
 
-from albertine import registry
 from albertine.checkpoints.huggingface import model_type
-from albertine.checkpoints.native import (
-    CARD_FILE,
-    TASK_FILE,
-    FolderContents,
-    read_model_folder,
-    write_model_folder,
-)
-from albertine.checkpoints.opening import open_checkpoint
-from albertine.checkpoints.reading import read_bytes
-from albertine.checkpoints.source import read_all
-from albertine.errors import CheckpointError, ConfigError, UserError
+from albertine.checkpoints.native import PLAN_FILE, write_model_folder
+from albertine.errors import ConfigError, UserError
+from albertine.inference.early_exit import ExitingEngine
 from albertine.inference.engine import Engine, EngineSettings
-from albertine.inference.folder import (
-    baseline_name,
-    folder_config,
-    folder_tensors,
-    module_of_checkpoint,
-    read_config,
-    restored_module,
-)
+from albertine.inference.folder import baseline_name, folder_config, folder_tensors
+from albertine.inference.fused import inference_copy
 from albertine.inference.inputs import Input, examples_of
-from albertine.inference.precision import Precision, choose_precision, with_reduced_weights
+from albertine.inference.int8_plan import Int8Plan
+from albertine.inference.kernels import int8_is_supported
+from albertine.inference.precision import Precision, choose_precision
+from albertine.inference.predictors import Predictor, SolvedPredictor
 from albertine.models.body import AnyConfig, SolverConfig, body_parameters
 from albertine.models.config import EncoderConfig, ParameterCount
-from albertine.models.solved import SolvedModel, restored_model
+from albertine.models.solved import SolvedModel
 from albertine.records import DocumentAnswer, Example, Prediction
 from albertine.tasks.config import TaskConfig
-from albertine.tasks.task import AnyTask, FloatArray, Task
-from albertine.tokenization.pair import load_any_tokenizer
+from albertine.tasks.task import AnyTask, FloatArray
 from albertine.tokenization.tokenizer import Tokenizer
 
-__all__ = ["Model", "load", "predict"]
+__all__ = ["Depth", "Model", "PrecisionAsked"]
 
-_LOG = logging.getLogger("albertine")
-
-_CARD_LIMIT = 1 << 20
-"""Bytes of a model card at most; ours have a few thousand."""
-
-
-class Predictor(Protocol):
-    """Whatever turns examples into the answers of a task."""
-
-    def reported_answers(self, items: Sequence[Example]) -> list[Any]:
-        """Return one answer an example, in their order."""
-
-
-class SolvedPredictor:
-    """A model that a solver fitted, called like the engine.
-
-    Args:
-        solved: the model.
-        task: a task that says how its outputs become answers.
-        task_config: what the task remembers.
-    """
-
-    def __init__(self, solved: SolvedModel, task: AnyTask, task_config: TaskConfig) -> None:
-        assert task.solving is not None, "a solver's baseline does tasks that say what its outputs are"
-        self.solved = solved
-        self._answers = task.solving.answers
-        self._task_config = task_config
-
-    def reported_answers(self, items: Sequence[Example]) -> list[Any]:
-        """Return the task's answers, one an example, in their order."""
-        outputs = self.solved.outputs([one.text for one in items], [one.text_pair for one in items])
-        return self._answers(outputs, self._task_config)
+Depth = int | Literal["auto"]
+PrecisionAsked = Literal["auto", "fp32", "bf16", "int8"]
+"""auto: int8 where the model has a plan for it and the processor can, else the faster one of the two others."""
 
 
 class Model:
@@ -89,6 +46,9 @@ class Model:
         task: the task's record.
         task_config: what the task remembers.
         precision: "auto" measures which is faster on this machine.
+        plan: which products run in int8 and how, see `albertine.inference.int8`; written with the rest.
+        depth: passes that every text takes; "auto": as many as it needs, by what was fitted; None for all. Less than
+            all is for models that were trained with --elastic.
         manifest: what it takes to train it again; written to manifest.json.
         card: the model card, Markdown; written to README.md.
         settings: how the engine cuts its work.
@@ -105,7 +65,9 @@ class Model:
         tokenizer: Tokenizer | None,
         task: AnyTask,
         task_config: TaskConfig,
-        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        precision: PrecisionAsked = "auto",
+        plan: Int8Plan | None = None,
+        depth: Depth | None = None,
         manifest: Mapping[str, object] | None = None,
         card: str = "",
         settings: EngineSettings | None = None,
@@ -117,7 +79,12 @@ class Model:
         self.task_config = task_config
         self.manifest = dict(manifest or {})
         self.card = card
+        self.plan = plan
+        self.depth = depth
+        self.rounds = False
+        """Whether products run in int8, by the plan."""
         self.precision: Precision = "fp32"
+        """Of what does not."""
         self.predictor: Predictor
         if not isinstance(learnt, nn.Module):
             if precision not in ("auto", "fp32"):
@@ -127,10 +94,64 @@ class Model:
             self.predictor = SolvedPredictor(learnt, task, task_config)
             return
         assert tokenizer is not None, "a module reads token ids"
-        self.precision = choose_precision(next(learnt.parameters()).device, precision)
+        device = next(learnt.parameters()).device
+        self.precision = choose_precision(device, "auto" if precision == "int8" else precision)
+        here = int8_is_supported() and device.type == "cpu"
+        self.rounds = plan is not None and precision in ("auto", "int8") and here
+        if precision == "int8" and not self.rounds:
+            raise ConfigError(
+                "this model has no int8 plan" if plan is None else "int8 does not run here",
+                received=repr(precision),
+                allowed="auto, fp32, bf16",
+                next_step="Make one: albertine compress MODEL DATA --out FOLDER" if plan is None else "",
+            )
         learnt.eval()
-        module = with_reduced_weights(learnt) if self.precision == "bf16" else learnt
-        self.predictor = Engine(module, tokenizer, task, task_config, precision=self.precision, settings=settings)
+        if depth is not None and not task_config.elastic:
+            raise ConfigError(
+                "this model answers at its full depth alone",
+                where="depth",
+                received=depth,
+                next_step="Train it with --elastic, which trains every depth",
+            )
+        module = inference_copy(
+            learnt,
+            self.precision,
+            plan if self.rounds else None,
+            depth=depth if isinstance(depth, int) else None,
+        )
+        if depth != "auto":
+            self.predictor = Engine(module, tokenizer, task, task_config, precision=self.precision, settings=settings)
+            return
+        if task_config.exit_at is None:
+            raise ConfigError(
+                "it has not been fitted when an exit of this model may answer",
+                where="depth",
+                received=depth,
+                allowed=f"1 to {_passes(config)}",
+                next_step="Train with a development split, in a task that knows how sure it is",
+            )
+        self.predictor = ExitingEngine(
+            module,
+            tokenizer,
+            task,
+            task_config,
+            threshold=task_config.exit_at,
+            precision=self.precision,
+            settings=settings,
+        )
+
+    @property
+    def module(self) -> nn.Module:
+        """The trained module.
+
+        Raises:
+            ConfigError: a solver fitted the model, which has none.
+        """
+        if not isinstance(self.learnt, nn.Module):
+            raise ConfigError(
+                "this is for models with an encoder", received=self.body_kind, next_step="Use the model as it is"
+            )
+        return self.learnt
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -168,7 +189,14 @@ class Model:
 
     def predict_examples(self, examples: Sequence[Example]) -> list[Prediction]:
         """Answer examples as they were read from a file, in their order; their labels are not looked at."""
-        return self.task.decode(self.answer_examples(examples), examples, self.task_config)
+        if not isinstance(self.predictor, ExitingEngine):
+            found = self.task.decode(self.answer_examples(examples), examples, self.task_config)
+            return found if self.depth is None else [replace(one, depth=cast("int", self.depth)) for one in found]
+        self.task.check_inputs(examples, self.task_config)
+        answers, depths = self.predictor.deep_answers(examples)
+        self.predictor.report(answers.truncated, len(examples))
+        found = self.task.decode(answers.rows, examples, self.task_config)
+        return [replace(one, depth=depth) for one, depth in zip(found, depths, strict=True)]
 
     def answer_examples(self, examples: Sequence[Example]) -> list[Any]:
         """Return the task's answers, before they become predictions; the examples' own are not looked at."""
@@ -238,6 +266,9 @@ class Model:
             FailureError: the disk is full or the place cannot be written to.
         """
         tensors: Mapping[str, Tensor]
+        beside: dict[str, bytes] = {}
+        if self.plan is not None and isinstance(self.config, EncoderConfig):
+            beside[PLAN_FILE] = self.plan.to_bytes(self.config)
         if isinstance(self.learnt, nn.Module):
             tensors = folder_tensors(self.learnt, self.config)
         else:
@@ -250,143 +281,9 @@ class Model:
             task=self.task_config.to_dict(),
             manifest=self.manifest,
             card=self.card,
+            beside=beside,
         )
 
 
-def load(
-    folder: str | Path,
-    *,
-    device: str = "cpu",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    settings: EngineSettings | None = None,
-) -> Model:
-    """Open a trained model: a model folder of ours, or a classifier that another program fine-tuned.
-
-    Args:
-        folder: as `Model.save` or `albertine finetune` wrote it; or whatever `load_encoder` opens, if it holds the
-            head of a task with it (transformers' ForSequenceClassification, Google's run_classifier).
-        device: where to compute; what a solver fitted always does on the CPU.
-        precision: of the matrix products; "auto" measures which is faster on this machine.
-        settings: how the engine cuts its work.
-
-    Raises:
-        CheckpointError: no such folder, something in it is missing, damaged or a pickle, or does not fit the rest.
-        ConfigError: no such device or precision.
-        UserError: the folder holds an encoder without a task.
-    """
-    path = Path(folder)
-    if not (path / TASK_FILE).is_file():
-        return _load_checkpoint(folder, device=device, precision=precision, settings=settings)
-    contents = read_model_folder(path)
-    assert contents.task is not None, "task.json is there"
-    where = str(path / TASK_FILE)
-    task = _task(str(contents.task.get("task")))
-    task_config = TaskConfig.from_dict(contents.task, task.options, where=where)
-    config = read_config(contents)
-    learnt: nn.Module | SolvedModel
-    tokenizer: Tokenizer | None = None
-    if isinstance(config, SolverConfig):
-        learnt = restored_model(config, read_all(contents.source))
-        if task.solving is None or learnt.output_size != (len(task_config.labels) or 1):
-            raise CheckpointError(
-                "weights and task.json do not belong together",
-                where=str(path),
-                received=f"{learnt.output_size} columns, {len(task_config.labels)} labels, {task.name}",
-            )
-    else:
-        tokenizer = load_any_tokenizer(path)
-        learnt = restored_module(task, task_config, config, contents).to(_usable(device))
-    return Model(
-        learnt,
-        config=config,
-        tokenizer=tokenizer,
-        task=task,
-        task_config=task_config,
-        precision=precision,
-        manifest=contents.manifest,
-        card=_card(contents),
-        settings=settings,
-    )
-
-
-def _load_checkpoint(
-    name: str | Path,
-    *,
-    device: str,
-    precision: Literal["auto", "fp32", "bf16"],
-    settings: EngineSettings | None,
-) -> Model:
-    """Open a model that another program fine-tuned."""
-    with open_checkpoint(name) as opened:
-        head = opened.task_head()
-        if head is None:
-            raise UserError(
-                "this holds an encoder, which has not been trained for a task",
-                where=str(name),
-                next_step=f"Fine-tune it first: albertine finetune text-classification DATA --encoder {name} "
-                "--out FOLDER",
-            )
-        task = _task(head.task) if head.task in registry.tasks.names() else None
-        if task is None or task.adopt is None:
-            raise UserError(
-                "this head does something that is not answered here",
-                where=str(name),
-                received=head.task,
-                allowed=", ".join(registry.tasks.names()),
-                next_step="Its encoder opens with load_encoder, and the whole model converts",
-            )
-        task_config = task.adopt(head, opened.read.config.max_position_embeddings)
-        found = module_of_checkpoint(task, task_config, opened, head)
-        tokenizer = opened.tokenizer()
-    if tokenizer is None:
-        raise CheckpointError(
-            "this model has no tokenizer, so it reads no texts",
-            where=str(name),
-            next_step="Put its tokenizer's files beside the weights",
-        )
-    return Model(
-        found.module.to(_usable(device)),
-        config=found.config,
-        tokenizer=tokenizer,
-        task=task,
-        task_config=task_config,
-        precision=precision,
-        settings=settings,
-    )
-
-
-def predict(model: Model | str | Path, texts: Sequence[Input]) -> list[Prediction]:
-    """Answer texts, or pairs of texts, with a model or the model of a folder; `Model.predict` says the rest."""
-    return (model if isinstance(model, Model) else load(model)).predict(texts)
-
-
-def _task(name: str) -> AnyTask:
-    task = registry.tasks.get(name)
-    if not isinstance(task, Task):
-        raise ConfigError(f"what is registered as the task {name!r} is not a task", received=type(task).__name__)
-    return task
-
-
-def _usable(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # PyTorch raises either, by how it was built
-        raise ConfigError(
-            "this device cannot be used here", where="device", received=repr(name), allowed="cpu, or cuda with a GPU"
-        ) from error
-    return device
-
-
-def _card(contents: FolderContents) -> str:
-    """Return the model card; a README that is none keeps no model from answering, it is left out with a warning."""
-    path = contents.path / CARD_FILE
-    if not path.is_file():
-        return ""
-    try:
-        return read_bytes(path, _CARD_LIMIT).decode("utf-8")
-    except CheckpointError as error:
-        _LOG.warning("the model card is left out: %s", error)
-    except UnicodeDecodeError as error:
-        _LOG.warning("the model card is left out: %s: this is not UTF-8 (%s)", path, error)
-    return ""
+def _passes(config: AnyConfig) -> int:
+    return config.num_passes if isinstance(config, EncoderConfig) else 0

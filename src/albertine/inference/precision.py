@@ -6,17 +6,19 @@ import contextlib
 import copy
 import functools
 import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
 
 from albertine.errors import ConfigError
 
-__all__ = ["Precision", "autocast", "choose_precision", "with_reduced_weights"]
+__all__ = ["Precision", "autocast", "choose_precision", "reduced"]
 
 Precision = Literal["fp32", "bf16"]
+
+_ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 _WORTHWHILE = 1.3
 """How many times faster bf16 must be to be chosen; below it the rounding buys too little."""
@@ -47,17 +49,22 @@ def autocast(precision: Precision, device: str | torch.device = "cpu") -> contex
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
 
 
-def with_reduced_weights(module: nn.Module) -> nn.Module:
-    """Return a copy of the module whose linear layers hold their weights in bf16, everything else shared with it.
+def reduced(module: _ModuleT, precision: Precision, *, instead: Mapping[int, nn.Module] | None = None) -> _ModuleT:
+    """Return a copy of the module whose linear layers hold their weights in `precision`, all else shared with it.
 
     Under `autocast` it computes what the module itself would, without rounding the weights anew at every call.
+
+    Args:
+        module: stays as it is.
+        precision: of the matrix products.
+        instead: by the `id` of a part, what stands in its place in the copy.
     """
     kept: dict[int, object] = {id(one): one for one in (*module.parameters(), *module.buffers())}
-    for layer in module.modules():
+    for layer in module.modules() if precision == "bf16" else ():
         if isinstance(layer, nn.Linear):
             for parameter in layer.parameters():
                 kept[id(parameter)] = nn.Parameter(parameter.detach().to(torch.bfloat16), requires_grad=False)
-    return copy.deepcopy(module, kept)
+    return copy.deepcopy(module, {**kept, **(instead or {})})
 
 
 @functools.cache

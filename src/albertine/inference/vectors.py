@@ -18,7 +18,8 @@ from albertine.checkpoints.reading import read_json
 from albertine.errors import CheckpointError, ConfigError, UserError, unknown_name
 from albertine.files import atomic_path
 from albertine.inference.engine import EngineSettings, PackedEngine
-from albertine.inference.precision import Precision, choose_precision, with_reduced_weights
+from albertine.inference.fused import inference_copy
+from albertine.inference.precision import Precision, choose_precision
 from albertine.models.pooling import PoolingMode, SentenceEncoder, SentencePooling
 from albertine.records import Batch, EncodedExamples
 from albertine.tasks.config import TaskConfig
@@ -133,10 +134,10 @@ class VectorModel:
         usual = self.pooling.max_length or tokenizer.max_length
         self.max_length = _length(max_length, usual, module.encoder.config.max_position_embeddings)
         self.precision: Precision = choose_precision(next(module.parameters()).device, precision)
-        reduced = with_reduced_weights(module) if self.precision == "bf16" else module
-        assert isinstance(reduced, SentenceEncoder)
+        fast = inference_copy(module, self.precision)
+        assert isinstance(fast, SentenceEncoder)
         self.engine = VectorEngine(
-            reduced, tokenizer, max_length=self.max_length, precision=self.precision, settings=settings
+            fast, tokenizer, max_length=self.max_length, precision=self.precision, settings=settings
         )
 
     @property

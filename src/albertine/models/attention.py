@@ -28,6 +28,9 @@ gives numbers instead of NaN, and it fits every floating-point type."""
 _LEAST_FILL = 0.85
 # Below this many attention scores saved, one more rectangle costs more in calls than it saves in arithmetic.
 _WORTHWHILE_SCORES = 16_384
+# Texts of one length that follow each other are a rectangle as they lie. Bringing a batch into fewer ones takes as long
+# as the calls for one more rectangle where there are so many tokens for each.
+_WORTHWHILE_RUN = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +118,20 @@ def packed_layout(sequence_starts: Tensor, tokens: int, device: torch.device) ->
             allowed=f"rising from 0 to {tokens}",
         )
     first = sequence_starts.to(device)
+    if min(lengths) == max(lengths):
+        group = RowGroup(rows=len(lengths), length=lengths[0], mask=None)
+        positions = torch.arange(lengths[0], device=device)
+        if len(lengths) > 1:
+            positions = positions.repeat(len(lengths))
+        return Layout(positions=positions, starts=first, groups=(group,), slots=None)
+
     length_of_text = torch.tensor(lengths)
     text_of_token = torch.repeat_interleave(torch.arange(len(lengths)), length_of_text)
     positions = torch.arange(tokens) - torch.tensor(starts)[text_of_token]
-    if min(lengths) == max(lengths):
-        group = RowGroup(rows=len(lengths), length=lengths[0], mask=None)
-        return Layout(positions=positions.to(device), starts=first, groups=(group,), slots=None)
+    runs = [(length, sum(1 for _ in same)) for length, same in itertools.groupby(lengths)]
+    if _WORTHWHILE_RUN * len(runs) <= tokens:
+        groups = [RowGroup(rows=rows, length=length, mask=None) for length, rows in runs]
+        return Layout(positions=positions.to(device), starts=first, groups=tuple(groups), slots=None)
 
     order = sorted(range(len(lengths)), key=lambda text: -lengths[text])
     first_slot = torch.empty(len(lengths), dtype=torch.int64)
@@ -242,15 +253,18 @@ class AttentionBlock(nn.Module):
 
 def _spread(values: Tensor, layout: Layout) -> tuple[Tensor, ...]:
     """Bring [B, T, H] or [S, H] into the rectangles of the layout."""
-    if layout.slots is None:
+    if len(layout.groups) == 1 and layout.slots is None:
         return (values,)
     sizes = [group.rows * group.length for group in layout.groups]
+    if layout.slots is None:
+        return values.split_with_sizes(sizes)
     laid_out = values.new_zeros(sum(sizes), values.shape[-1]).index_copy(0, layout.slots, values)
     return laid_out.split_with_sizes(sizes)
 
 
 def _gather(rectangles: list[Tensor], hidden: Tensor, layout: Layout) -> Tensor:
     """Bring the rectangles, [rows, length, H] each, back into the shape of `hidden`."""
-    if layout.slots is None:
+    if len(rectangles) == 1 and layout.slots is None:
         return rectangles[0].view(hidden.shape)
-    return torch.cat([part.flatten(0, 1) for part in rectangles]).index_select(0, layout.slots)
+    tokens = torch.cat([part.flatten(0, 1) for part in rectangles])
+    return tokens if layout.slots is None else tokens.index_select(0, layout.slots)

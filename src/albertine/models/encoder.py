@@ -108,6 +108,7 @@ class Encoder(nn.Module):
                 states.append(hidden)
             if done.attention is not None:
                 attentions.append(done.attention)
+        hidden = self.leave(hidden)
         if chosen is None:
             pooled = self.pool(hidden, layout)
         else:
@@ -214,6 +215,10 @@ class Encoder(nn.Module):
         attention_block = self.attention_blocks[blocks.attention]
         mixed: PassOutput = attention_block(hidden, layout, output_attentions=output_attentions, rows=rows)
         return PassOutput(hidden=self.feed_forward_blocks[blocks.feed_forward](mixed.hidden), attention=mixed.attention)
+
+    def leave(self, hidden: Tensor) -> Tensor:
+        """Return the last states as `forward` hands them on; encoders for inference compute in other types inside."""
+        return hidden
 
     def pool(self, hidden: Tensor, layout: Layout) -> Tensor | None:
         """Return one vector a text, [N, H]; None without a pooler."""

@@ -295,6 +295,7 @@ class SentenceEncoder(nn.Module):
         hidden = self.encoder.embed(input_ids, layout=layout, token_type_ids=token_type_ids, position_ids=position_ids)
         for index in range(self.encoder.config.num_passes):
             hidden = self.encoder.run_pass(index, hidden, layout).hidden
+        hidden = self.encoder.leave(hidden)
         vectors: Tensor = self.pooling(hidden, attention_mask=attention_mask, sequence_starts=sequence_starts)
         return vectors
 

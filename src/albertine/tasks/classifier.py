@@ -5,11 +5,12 @@ Shapes: N texts, C outputs.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from albertine.models.body import BodyConfig, body_output_size, build_body
 from albertine.models.config import EncoderConfig
-from albertine.models.encoder import EncoderOutput
+from albertine.models.encoder import Encoder, EncoderOutput
 from albertine.models.pooling import first_tokens
 from albertine.records import Batch
 from albertine.tasks.classification_options import ClassificationOptions
@@ -41,12 +42,16 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the outputs of every text, or window of one, [N, C]: logits, or the number."""
+        # The pooler looks at first tokens alone, so that no other state of the last pass is wanted.
+        nowhere = torch.empty(0, dtype=torch.int64, device=batch.input_ids.device)
+        pools = isinstance(self.body, Encoder) and self.body.pooler is not None
         output: EncoderOutput = self.body(
             batch.input_ids,
             attention_mask=batch.attention_mask,
             token_type_ids=batch.token_type_ids,
             sequence_starts=batch.sequence_starts,
             position_ids=batch.position_ids,
+            **({"positions": nowhere} if pools else {}),
         )
         pooled = output.pooler_output
         if pooled is None:

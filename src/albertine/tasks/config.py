@@ -76,6 +76,10 @@ class TaskConfig:
     """Share of the answers that may be wrong, for which `abstain_below` is fitted on the development split."""
     abstain_below: float | None = None
     """The model keeps silent where the probability of its answer is below; None: it always answers."""
+    elastic: bool = False
+    """Whether the states after every pass were trained to answer."""
+    exit_at: float | None = None
+    """How certain an exit must be to answer before the last pass (fitted, above 1: never); None: not fitted."""
     options: TaskOptions = field(default_factory=TaskOptions)
     """What this task alone remembers; in task.json its fields stand beside the others."""
     schema_version: int = TASK_SCHEMA_VERSION
@@ -101,6 +105,8 @@ class TaskConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError("value out of range", where=name, received=value, allowed="from 0 to 1")
+        if self.exit_at is not None and not self.exit_at >= 0:
+            raise ConfigError("value out of range", where="exit_at", received=self.exit_at, allowed="0 or more")
 
     def to_dict(self) -> dict[str, object]:
         """Return the record as it stands in task.json."""

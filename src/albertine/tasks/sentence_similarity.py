@@ -39,6 +39,7 @@ from albertine.models.contrastive import FIRST, SECOND, batch_loss, joined_windo
 from albertine.models.encoder import EncoderOutput
 from albertine.models.pooling import SentencePooler, SentencePooling
 from albertine.records import Batch, Encoded, EncodedExamples, Example, Prediction
+from albertine.tasks.certainty import by_movement
 from albertine.tasks.classifier import Classifier
 from albertine.tasks.config import TaskConfig, TaskOptions, TaskRequest, options_from
 from albertine.tasks.lengths import longest_read
@@ -377,6 +378,7 @@ TASK = Task(
     ranking_metric=ranking_metric,
     did_not_learn=did_not_learn,
     tune=tune,
+    certainty=lambda before, found, config: by_movement(before, found),
     baselines=_baselines,
     solving=Solving(
         targets=_solver_targets,

@@ -174,7 +174,7 @@ class Seq2Seq(nn.Module):
         )
         for index in range(body.config.num_passes):
             hidden = body.run_pass(index, hidden, layout).hidden
-        return hidden, layout
+        return body.leave(hidden), layout
 
     def forward(self, batch: Batch) -> Tensor:
         """Return what predicts every token of the targets from those before it, [P, E], see `Decoder.words`.

@@ -154,6 +154,9 @@ class Task(Generic[AnswerT]):
     log_shares: Callable[[nn.Module, Tensor, Batch], Tensor] | None = None
     """A module, what it returned and the batch, to the log-probabilities [M, K] of the M things it predicted; None
     where what it returns is no probability."""
+    certainty: Callable[[Sequence[Any], Sequence[Any], TaskConfig], FloatArray] | None = None
+    """What one exit of an elastic encoder says of every encoded text (None where there was none before it) and what the
+    next one says, as `outputs` gives them, to how sure the latter is, [N] from 0 to 1; None for tasks without exits."""
     example_weights: Callable[[Sequence[Example], TaskConfig], FloatArray | None] | None = None
     """How often each training example is to be drawn, [N], beside the others; None for all alike."""
     learn_vocabulary: Callable[[Sequence[Example], int, bool], Tokenizer] = learn_from_texts

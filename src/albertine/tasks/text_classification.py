@@ -21,6 +21,7 @@ from albertine.data.splitting import label_order
 from albertine.errors import ConfigError, DataError, unknown_name
 from albertine.evaluation.metrics import Metric
 from albertine.records import Batch, Encoded, EncodedExamples, Example, Prediction
+from albertine.tasks.certainty import by_any_label, by_label, by_movement
 from albertine.tasks.classification_options import ClassificationOptions
 from albertine.tasks.classification_problems import (
     PROBLEMS,
@@ -263,6 +264,14 @@ def log_shares(module: nn.Module, found: Tensor, batch: Batch) -> Tensor:
     return functional.logsigmoid(torch.stack([logits, -logits], dim=-1)).flatten(0, 1)
 
 
+def certainty(before: Sequence[FloatArray | None], found: Sequence[FloatArray], task_config: TaskConfig) -> FloatArray:
+    """Return how sure an exit is of every text, [N]."""
+    problem = task_config.own(ClassificationOptions).problem
+    if problem == "regression":
+        return by_movement(before, found)
+    return by_label(found) if problem == "single" else by_any_label(found)
+
+
 def _baselines(options: TaskOptions, measured: Sequence[Example]) -> tuple[str, ...]:
     problem = options.problem if isinstance(options, ClassificationOptions) else "single"
     pairs = not measured or measured[0].text_pair is not None
@@ -370,6 +379,7 @@ TASK = Task(
     probabilities=probabilities,
     tune=tune,
     log_shares=log_shares,
+    certainty=certainty,
     baselines=_baselines,
     solving=Solving(
         targets=_solver_targets,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from albertine.catalogue import Catalogue, catalogue
 from albertine.data.samples import Splits
@@ -30,7 +31,7 @@ def model_card(model: Model, measured: Measurements, splits: Splits, *, encoder:
     parts = [
         f"---\nlibrary_name: albertine\npipeline_tag: {model.task.name}\n---\n",
         f"# {texts('card.title', encoder=encoder, source=splits.source)}\n",
-        texts("card.summary", labels=len(model.labels)) + "\n",
+        _summary(texts, model) + "\n",
         *_section(texts, "model", _model_rows(texts, model, encoder)),
         *_section(texts, "data", _data_rows(texts, splits)),
         *_notes(texts, splits.notes),
@@ -46,6 +47,11 @@ def model_card(model: Model, measured: Measurements, splits: Splits, *, encoder:
         f"```\n{_command(model)}\n```\n\n{texts('card.manifest')}\n",
     ]
     return "\n".join(parts)
+
+
+def _summary(texts: Catalogue, model: Model) -> str:
+    labels = model.labels
+    return texts("card.summary", labels=len(labels)) if labels else texts("card.summary_task", task=model.task.name)
 
 
 def _section(texts: Catalogue, name: str, rows: dict[str, str]) -> Sequence[str]:
@@ -105,11 +111,27 @@ def _results(texts: Catalogue, measured: Measurements) -> str:
         shown = " | ".join("–" if value is None else f"{value:.4f}" for value in values)
         star = " *" if name == measured.main_metric else ""
         lines.append(f"| {_cell(name)}{star} | {shown} |\n")
-    return head + "".join(lines) + "\n" + texts("card.chosen_by", metric=measured.main_metric) + "\n"
+    chosen = texts("card.chosen_by", metric=measured.main_metric)
+    return head + "".join(lines) + "\n" + chosen + "\n" + _exits(texts, measured)
+
+
+def _exits(texts: Catalogue, measured: Measurements) -> str:
+    """Return what every depth of an elastic model is worth."""
+    if measured.exits is None:
+        return ""
+    found = cast("dict[str, Any]", measured.exits)
+    rows = "".join(f"| {depth} | {value:.4f} |\n" for depth, value in enumerate(found["by_depth"], 1))
+    mean = f"{found['mean_depth']:.2f}"
+    auto = f"| {texts('card.depth_auto', mean=mean)} | {found['value']:.4f} |\n"
+    return f"\n| {texts('card.depth')} | {texts('card.dev')}: {found['metric']} |\n|---|---|\n{rows}{auto}"
 
 
 def _limits(texts: Catalogue, model: Model, measured: Measurements, splits: Splits) -> str:
-    limits = [texts("card.limit_domain"), texts("card.limit_checks"), texts("card.limit_calibration")]
+    limits = [texts("card.limit_domain"), texts("card.limit_checks")]
+    if model.task_config.temperature is not None:
+        limits.append(texts("card.calibrated", temperature=f"{model.task_config.temperature:.3f}"))
+    elif "ece" in {**measured.test_metrics, **measured.dev_metrics}:
+        limits.append(texts("card.limit_calibration"))
     length = model.task_config.max_length
     if length is not None:
         share = 100 * measured.truncated / max(1, len(splits.train))

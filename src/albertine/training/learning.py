@@ -20,6 +20,8 @@ from albertine.data.samples import Splits
 from albertine.errors import ConfigError
 from albertine.evaluation.out_of_scope import out_of_scope_metrics
 from albertine.inference.engine import Engine
+from albertine.inference.exits import calibrate_exits
+from albertine.inference.fused import inference_copy
 from albertine.inference.model import Model
 from albertine.inference.precision import Precision
 from albertine.models.config import EncoderConfig
@@ -152,15 +154,20 @@ def learn_by_loop(
         config=prepared.config,
         tokenizer=prepared.tokenizer,
         task=task,
-        task_config=task_config,
+        task_config=replace(task_config, elastic=methods.elastic),
         precision=config.precision,
     )
+    exits = None
+    if methods.elastic and task.certainty is not None and splits.dev:
+        exits = calibrate_exits(model, splits.dev, allowed_loss=methods.exit_loss)
+        model.task_config = replace(model.task_config, exit_at=exits.threshold)
     measurements = Measurements.of_run(
         result,
         main_metric=task_config.main_metric or task.main_metric,
         learning_rate=rate,
         device=str(device),
         truncated=len(encoded.truncated),
+        exits=None if exits is None else exits.to_dict(),
     )
     return Learnt(model=model, measurements=measurements, curve=result.curve)
 
@@ -226,7 +233,8 @@ def _evaluation(
     encoded = task.encode(tokenizer, examples, task_config, labelled=False)
 
     def evaluate(precision: Precision) -> Mapping[str, float]:
-        engine = Engine(module, tokenizer, task, task_config, precision=precision)
+        # laid out anew, since the weights have moved; that takes less than it saves
+        engine = Engine(inference_copy(module, precision), tokenizer, task, task_config, precision=precision)
         return task.score(engine.encoded_answers(encoded, examples), examples, task_config)
 
     return evaluate

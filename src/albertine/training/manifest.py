@@ -81,6 +81,8 @@ class Measurements:
     stopped_early: bool = False
     truncated: int = 0
     """Training texts that were cut to the maximum length."""
+    exits: dict[str, object] | None = None
+    """What every depth of an elastic model is worth on the development split; None for others."""
 
     @classmethod
     def of_run(
@@ -92,6 +94,7 @@ class Measurements:
         device: str,
         dev_metrics: dict[str, float] | None = None,
         truncated: int = 0,
+        exits: dict[str, object] | None = None,
     ) -> Measurements:
         """Take what a run of the loop took, beside what it does not know."""
         return cls(
@@ -110,6 +113,7 @@ class Measurements:
             skipped_steps=result.skipped_steps,
             stopped_early=result.stopped_early,
             truncated=truncated,
+            exits=exits,
         )
 
 

@@ -11,7 +11,8 @@ from albertine.data.columns import Columns
 from albertine.data.samples import Splits
 from albertine.errors import ConfigError
 from albertine.evaluation.out_of_scope import out_of_scope_metrics
-from albertine.inference.model import Model, load
+from albertine.inference.loading import load
+from albertine.inference.model import Model
 from albertine.tokenization.tokenizer import Tokenizer
 from albertine.training.config import TrainingConfig
 from albertine.training.data_source import DataSource, named_task
@@ -162,12 +163,14 @@ def repeat(
     methods: Methods | None = None,
     max_length: int | None = None,
     overlap: int | None = None,
+    max_error: float | None = None,
     options: Mapping[str, object] | None = None,
     tokenizer: Tokenizer | str | Path | None = None,
     vocabulary_size: int = 8000,
     encoding: str = "utf-8",
     on_error: str = "stop",
     quoting: str = "auto",
+    hold_out: Sequence[str] | int = (),
     resume: bool = True,
     progress: ProgressCallback | None = None,
     lang: str | None = None,
@@ -189,12 +192,14 @@ def repeat(
         methods: as there.
         max_length: as there.
         overlap: as there.
+        max_error: as there.
         options: as there.
         tokenizer: as there.
         vocabulary_size: as there.
         encoding: as there.
         on_error: as there.
         quoting: as there.
+        hold_out: as there.
         resume: as there.
         progress: as there.
         lang: as there.
@@ -214,6 +219,7 @@ def repeat(
         encoding=encoding,
         on_error=on_error,
         quoting=quoting,
+        hold_out=hold_out if isinstance(hold_out, int) else tuple(hold_out),
     )
     recipe = Recipe(
         task=task,
@@ -222,6 +228,7 @@ def repeat(
         methods=methods or Methods(),
         max_length=max_length,
         overlap=overlap,
+        max_error=max_error,
         options=options or {},
         tokenizer=tokenizer,
         vocabulary_size=vocabulary_size,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from albertine.data.samples import Splits
 from albertine.files import write_json
-from albertine.inference.model import Model, load
+from albertine.inference.loading import load
+from albertine.inference.model import Model
 from albertine.progress import ProgressBar
 from albertine.settings import language
 from albertine.training.candidates import Candidate, find_candidate

@@ -12,6 +12,7 @@ from torch import nn
 from albertine.errors import ConfigError, unknown_name
 from albertine.tasks.task import AnyTask, Method, with_methods
 from albertine.training.methods.adversarial import adversarial
+from albertine.training.methods.elastic_depth import elastic_depth
 from albertine.training.methods.freezing import freeze
 from albertine.training.methods.layer_decay import depth_scales
 from albertine.training.methods.low_rank import add_low_rank, computed_once, merge_low_rank
@@ -38,6 +39,10 @@ class Methods:
     adversarial: float = 0.0
     """Length of the step against the loss that the word embeddings of a text are moved by in a second pass
     (arXiv:1605.07725, section 3), such as 1."""
+    elastic: bool = False
+    """Train the states after every pass to answer, so that a prediction can stop early (arXiv:2006.04152)."""
+    exit_loss: float = 0.005
+    """How much of the main metric the exits may cost; from which certainty on they answer is fitted to it."""
     low_rank: int = 0
     """Train, in place of every matrix of the blocks, a change of this rank (arXiv:2106.09685), such as 8."""
     freeze: str = "nothing"
@@ -48,7 +53,7 @@ class Methods:
         _share("layer_decay", self.layer_decay)
         if self.average is not None:
             _share("average", self.average, open_end=True)
-        for name in ("r_drop", "adversarial"):
+        for name in ("r_drop", "adversarial", "exit_loss"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError("value out of range", where=name, received=value, allowed="0 or more")
@@ -71,6 +76,8 @@ class Methods:
         wrappers: list[Method] = []
         if self.low_rank:
             wrappers.append(computed_once)
+        if self.elastic:
+            wrappers.append(elastic_depth(task.log_shares))
         if self.r_drop:
             if task.log_shares is None:
                 raise ConfigError(

@@ -39,14 +39,17 @@ def r_drop(weight: float, log_shares: Callable[[nn.Module, Tensor, Batch], Tenso
             seen: list[Tensor] = []
             handle = module.register_forward_hook(lambda _, __, returned: seen.append(returned))
             try:
-                first, second = loss(module, batch), loss(module, batch)
+                first = loss(module, batch)
+                returned = [seen[-1]]  # a method inside of this one may run the module more than once
+                second = loss(module, batch)
+                returned.append(seen[-1])
             finally:
                 handle.remove()
             parts = {
                 name: LossPart(total=(part.total + second[name].total) / 2, weight=part.weight)
                 for name, part in first.items()
             }
-            one, other = (log_shares(module, returned, batch) for returned in seen)
+            one, other = (log_shares(module, each, batch) for each in returned)
             apart = functional.kl_div(one, other, log_target=True, reduction="sum")
             apart = apart + functional.kl_div(other, one, log_target=True, reduction="sum")
             parts[R_DROP] = LossPart(total=weight * apart / 2, weight=apart.new_tensor(len(one)))

@@ -1,0 +1,1 @@
+"""A trained model to a smaller or a faster one that does the same, measured."""
