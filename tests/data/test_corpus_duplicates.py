@@ -187,17 +187,20 @@ def test_memory_does_not_grow_with_the_number_of_documents(tmp_path: Path) -> No
         for number in range(count):
             yield f"{number % (count // 2):06d} " * 8 + "些许文字"
 
-    peaks = []
-    for count in (8_000, 32_000):
+    def peak(count: int, attempt: int) -> int:
         write_keys(tmp_path / "warm.keys", ["warm"], DuplicateChoices(shortest=5))
         tracemalloc.start()
-        file = tmp_path / f"{count}.keys"
+        file = tmp_path / f"{count}-{attempt}.keys"
         write_keys(file, texts(count), DuplicateChoices(shortest=5))  # type: ignore[arg-type]
-        report = find_duplicates([file], tmp_path / f"{count}", DuplicateChoices(shortest=5), piece=1000)
-        peaks.append(tracemalloc.get_traced_memory()[1])
+        report = find_duplicates([file], tmp_path / f"{count}-{attempt}", DuplicateChoices(shortest=5), piece=1000)
+        found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert report.exact == count // 2
-    assert peaks[1] - peaks[0] < 24_000 * 20
+        return found
+
+    # the least of some: what other threads of the process allocate meanwhile is counted too
+    few, many = (min(peak(count, attempt) for attempt in range(3)) for count in (8_000, 32_000))
+    assert many - few < 24_000 * 20
 
 
 def test_versions_of_one_law_are_found_among_real_documents(data_dir: Path, tmp_path: Path) -> None:
