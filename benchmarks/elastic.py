@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ import albertine as al
 from albertine.checkpoints.load import load_encoder
 from albertine.checkpoints.writing import save_encoder
 from albertine.data.columns import Columns
-from albertine.inference.early_exit import ExitingEngine
+from albertine.inference.bench import speed_ratio
 from albertine.inference.engine import Engine
 from albertine.inference.loading import load
 from albertine.inference.model import Depth, Model
@@ -34,8 +33,6 @@ from albertine.models.encoder import Encoder
 from albertine.records import Example
 from albertine.training.config import TrainingConfig
 from albertine.training.methods.choices import Methods
-
-ROUNDS = 5
 
 
 def shallower(encoder: str, depth: int, folder: Path) -> Path:
@@ -74,24 +71,15 @@ def quality(model: Model, examples: Sequence[Example]) -> float:
     return float(model.task.score(model.answer_examples(examples), examples, model.task_config)[metric])
 
 
-def seconds(model: Model, examples: Sequence[Example], encoded: Any) -> float:
-    assert isinstance(model.predictor, Engine)
-    begun = time.perf_counter()
-    model.predictor.encoded_answers(encoded, examples)
-    return time.perf_counter() - begun
-
-
 def speed(model: Model, usual: Model, examples: Sequence[Example]) -> float:
-    """Return how many times as fast a model is as another, tokenization left out."""
+    """Return how many times as fast a model is as another."""
+    assert isinstance(model.predictor, Engine)
     assert isinstance(usual.predictor, Engine)
-    encoded = usual.predictor.encode_items(examples)
-    ratios = [seconds(usual, examples, encoded) / seconds(model, examples, encoded) for _ in range(ROUNDS + 1)]
-    return statistics.median(ratios[1:])
+    return speed_ratio(model.predictor, usual.predictor, examples)
 
 
 def mean_depth(model: Model, examples: Sequence[Example]) -> float:
-    assert isinstance(model.predictor, ExitingEngine)
-    return statistics.mean(model.predictor.deep_answers(examples)[1])
+    return statistics.mean(model.answers(examples).depths or ())
 
 
 def measured(options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:

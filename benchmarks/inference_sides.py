@@ -65,46 +65,28 @@ def padded(texts: Sequence[Ids]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
 
 
 def ours(folder: Path, budget: int, *, precision: str) -> Encode:
-    from albertine.batching.packing import packed
     from albertine.checkpoints.load import load_encoder
-    from albertine.inference.bench import drawn_lengths, drawn_texts
-    from albertine.inference.fused import FusedEncoder
-    from albertine.inference.int8_calibration import calibrated_plan
+    from albertine.inference.bench import prepared_encoder, read_texts
     from albertine.inference.precision import choose_precision
     from albertine.records import Encoded
 
     encoder, _ = load_encoder(folder)
+    fused = prepared_encoder(encoder, precision, choose_precision("cpu"), seed=5)
 
-    def through(fused: FusedEncoder, texts: Sequence[Ids]) -> npt.NDArray[np.float32]:
+    def many(texts: Sequence[Ids]) -> npt.NDArray[np.float32]:
         rows: list[Any] = [None] * len(texts)
         groups = [np.arange(1)] if len(texts) == 1 else token_budget_batches([len(one) for one in texts], budget)
-        lower = torch.autocast("cpu", dtype=torch.bfloat16, enabled=fused.states == torch.bfloat16)
-        with torch.inference_mode(), lower:
-            for indices in groups:
-                batch = packed(
-                    [
-                        Encoded(input_ids=texts[place], token_type_ids=np.zeros(len(texts[place]), dtype=np.uint8))
-                        for place in indices.tolist()
-                    ]
-                )
-                states = fused(
-                    batch.input_ids, token_type_ids=batch.token_type_ids, sequence_starts=batch.sequence_starts
-                ).last_hidden_state
-                assert batch.sequence_starts is not None
-                found = states.index_select(0, batch.sequence_starts[:-1]).numpy()
-                for place, row in zip(indices.tolist(), found, strict=True):
-                    rows[place] = row
+        for indices in groups:
+            chosen = [
+                Encoded(input_ids=texts[place], token_type_ids=np.zeros(len(texts[place]), dtype=np.uint8))
+                for place in indices.tolist()
+            ]
+            states, first = read_texts(fused, chosen)
+            for place, row in zip(indices.tolist(), states.index_select(0, first).numpy(), strict=True):
+                rows[place] = row
         return np.stack(rows)
 
-    if precision == "int8":
-
-        def calibrate(watch: Any) -> None:
-            drawn = drawn_texts(drawn_lengths("short", 64, 5), encoder.config.vocab_size, 5)
-            through(FusedEncoder(encoder, "fp32", watch=watch).eval(), [one.input_ids for one in drawn])
-
-        plan, _ = calibrated_plan(encoder, calibrate)
-        return functools.partial(through, FusedEncoder(encoder, choose_precision("cpu"), plan).eval())
-    return functools.partial(through, FusedEncoder(encoder, "fp32" if precision == "fp32" else "bf16").eval())
+    return many
 
 
 # -------------------------------------------------------------------------------------------------------------- rivals

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from albertine.catalogue import catalogue
 from albertine.comparison.costs import costs_of
+from albertine.comparison.figures import depth_rows
+from albertine.comparison.formats import metric_name
 from albertine.comparison.report import read_report
 from albertine.comparison.results import ComparisonReport
 from albertine.comparison.table import COLUMNS
@@ -37,6 +39,11 @@ def markdown(report: ComparisonReport) -> str:
         costs = costs_of(candidate)
         name = f"**{candidate.name}**" if candidate.name == report.recommended else candidate.name
         lines.append("| " + " | ".join([name, *(column.cell(candidate, costs, texts) for column in COLUMNS)]) + " |")
+    if depths := depth_rows(report, texts):
+        quality = texts("chart.percent", metric=metric_name(report.main_metric, texts))
+        headings = [texts("table.candidate"), texts("depth.passes"), quality, texts("depth.speed")]
+        lines += ["", "| " + " | ".join(headings) + " |", "|---|---|---:|---:|"]
+        lines += [f"| {one.name} | {one.passes} | {one.quality} | {one.speed} |" for one in depths]
     machine = ", ".join(f"{key} {value}" for key, value in report.machine.items())
     return "\n".join([*lines, "", *(f"> {reason}" for reason in report.reasons), "", f"Machine: {machine}.", ""])
 

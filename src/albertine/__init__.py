@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 # Every public name and the module it lives in (with the name it has there, where that differs).
 # Imported when first used, so that `import albertine` costs nothing.

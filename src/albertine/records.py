@@ -294,7 +294,17 @@ class Prediction:
     abstained: bool = False
     """True where the model was asked to keep silent below a threshold, and did."""
     depth: int | None = None
-    """Passes through the encoder's stack that the answer took; None where there is no stack."""
+    """Passes through the encoder's stack that the answer took, where another number than all was asked for."""
+
+    @property
+    def answer(self) -> tuple[object, ...]:
+        """What was answered, to compare: without probabilities and numbers, whose last digits always differ."""
+        if self.text is not None:  # what stands behind the best answer to a question is none
+            return self.text, self.abstained
+        opinions = tuple(
+            (_place(one.aspect), _place(one.expression), one.polarity, one.category) for one in self.opinions or ()
+        )
+        return self.label, self.labels, tuple(map(_place, self.spans)), opinions, self.abstained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +315,10 @@ class DocumentAnswer:
     """The index of the document."""
     span: Span
     """A piece of it; its score is its share among the answers that all documents give."""
+
+
+def _place(span: Span | None) -> tuple[int, int, str] | None:
+    return None if span is None else (span.start, span.end, span.label)
 
 
 def example_to_dict(example: Example) -> dict[str, object]:

@@ -6,8 +6,8 @@ ALBERTINE_DEBUG   1 shows the traceback behind an error line, as --debug does
 ALBERTINE_API_KEYS, ALBERTINE_ADMIN_KEYS   keys that the server takes, divided by commas or white space
 
 Passed on to libraries, and set where the user has not: GOMP_SPINCOUNT (unless OMP_WAIT_POLICY is set) by the command
-line, ONEDNN_PRIMITIVE_CACHE_CAPACITY for the trainings of a comparison, and LRU_CACHE_CAPACITY too for the server; see
-`prepare_computing`.
+line, ONEDNN_PRIMITIVE_CACHE_CAPACITY for the trainings of a comparison, and LRU_CACHE_CAPACITY too for the server and
+wherever a file of texts is answered; see `prepare_computing`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Language = Literal["en", "zh"]
 
 
 def prepare_computing(
-    environment: MutableMapping[str, str] = os.environ, *, training: bool = False, serving: bool = False
+    environment: MutableMapping[str, str] = os.environ, *, training: bool = False, answering: bool = False
 ) -> None:
     """Let threads spin only shortly, and oneDNN keep fewer compiled products in training, unless the user has set it.
 
@@ -38,7 +38,7 @@ def prepare_computing(
     Args:
         environment: of this process, or of one that is about to be started; changed in place.
         training: whether the process does nothing but train.
-        serving: whether the process answers requests. Micro-batches have ever new shapes as well, and PyTorch keeps a
+        answering: whether the process answers batches of texts. They have ever new shapes as well, and PyTorch keeps a
             thousand products of its own beside oneDNN's: two hundred batches of a small encoder took 1 GB more, with 64
             of each 0.2 GB, in the same time. These two are read at the first product.
     """
@@ -46,7 +46,7 @@ def prepare_computing(
         environment.setdefault("GOMP_SPINCOUNT", "1000")
     if training:
         environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
-    if serving:
+    if answering:
         environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         environment.setdefault("LRU_CACHE_CAPACITY", "64")
 

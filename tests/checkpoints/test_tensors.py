@@ -193,6 +193,15 @@ def test_other_formats_are_named(tmp_path: Path) -> None:
         read_tensors(tmp_path)
 
 
+@pytest.mark.parametrize("names", [("model.onnx",), ("model.xml", "model.bin"), ("model.onnx", "model.onnx.data")])
+def test_an_exported_model_is_said_to_be_one(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    for path in (tmp_path, tmp_path / names[0]):
+        with pytest.raises(CheckpointError, match=r"was exported.*Open the folder that it was exported from"):
+            read_tensors(path)
+
+
 def test_a_folder_without_weights_is_listed(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "notes.md").write_text("x", encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from albertine.comparison.jobs import Job, JobFolder, Trained
-from albertine.comparison.results import CurvePoint, PredictionCost, RunResult, TrainingCost
+from albertine.comparison.results import CurvePoint, DepthPoint, PredictionCost, RunResult, TrainingCost
 from albertine.comparison.workspace import Workspace
 from albertine.data.columns import Columns
 from albertine.data.samples import SplitCounts, Splits
@@ -28,6 +28,7 @@ JOB = Job(
     data="def",
     device="cpu",
     threads=2,
+    methods={"elastic": True},
     versions={"torch": "2.13.0"},
     language="en",
 )
@@ -55,6 +56,10 @@ RESULT = RunResult(
     parameters_unique=7,
     parameters_executed=13,
     flops_per_token=99.0,
+    depths=(
+        DepthPoint(depth=1, passes=1.0, quality=0.6, speed=1.7),
+        DepthPoint(depth=None, passes=1.4, quality=0.66, speed=1.3),
+    ),
 )  # fmt: skip
 
 
@@ -104,6 +109,7 @@ def test_what_the_processes_hand_over_comes_back_as_it_was(done: JobFolder) -> N
         {"device": "cuda"},
         {"main_metric": "macro_f1"},
         {"threads": 1},
+        {"methods": {}},
         {"versions": {"torch": "2.14.0"}},
     ],
 )

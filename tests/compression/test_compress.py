@@ -41,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_copy_is_written_where_int8_pays(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(int8, "_speed", lambda *_: 1.7)
+    monkeypatch.setattr(int8, "speed_ratio", lambda *_: 1.7)
     out = tmp_path / "fast"
     code = main(["compress", str(trained / "model"), str(trained / "data.csv"), "--out", str(out), "--json"])
     assert code == 0
@@ -60,7 +60,7 @@ def test_a_copy_is_written_where_int8_pays(
 def test_nothing_is_written_where_it_is_not_faster(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(int8, "_speed", lambda *_: 0.9)
+    monkeypatch.setattr(int8, "speed_ratio", lambda *_: 0.9)
     out = tmp_path / "fast"
     assert main(["compress", str(trained / "model"), str(trained / "data.csv"), "--out", str(out)]) == 0
     printed = capsys.readouterr()

@@ -58,15 +58,15 @@ def middling(model: Model) -> float:
 
 
 def test_nobody_leaves_early_above_all_certainty(elastic: Model) -> None:
-    answers, depths = exiting(elastic, 1.5).deep_answers(examples())
-    assert depths == [5] * 37
+    answers = exiting(elastic, 1.5).answers(examples())
+    assert answers.depths == [5] * 37
     for found, expected in zip(answers.rows, at_depth(elastic, None), strict=True):
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_everybody_leaves_at_the_first_exit_where_any_certainty_is_enough(elastic: Model) -> None:
-    answers, depths = exiting(elastic, 0.0).deep_answers(examples())
-    assert depths == [1] * 37
+    answers = exiting(elastic, 0.0).answers(examples())
+    assert answers.depths == [1] * 37
     for found, expected in zip(answers.rows, at_depth(elastic, 1), strict=True):
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
@@ -78,8 +78,9 @@ def test_an_answer_is_that_of_the_first_exit_that_is_certain_enough(elastic: Mod
     sure = trace.certainty >= threshold
     sure[-1] = True
     expected = sure.argmax(axis=0) + 1
-    answers, depths = exiting(elastic, threshold).deep_answers(examples())
-    assert depths == expected.tolist()
+    answers = exiting(elastic, threshold).answers(examples())
+    depths = expected.tolist()
+    assert answers.depths == depths
     assert len(set(depths)) > 1, "the texts of this test need different depths"
     for place, (found, depth) in enumerate(zip(answers.rows, depths, strict=True)):
         np.testing.assert_allclose(found, trace.outputs[depth - 1][place], atol=2e-5)
@@ -100,7 +101,7 @@ def test_texts_at_different_depths_share_a_batch_where_passes_share_their_weight
         return one_pass(inside)
 
     monkeypatch.setattr(engine, "_one_pass", watched)
-    engine.deep_answers(examples())
+    engine.answers(examples())
     mixed = [depths for depths in seen if len(set(depths)) > 1]
     assert bool(mixed) == (elastic.body_kind == "albert")
 
@@ -108,9 +109,10 @@ def test_texts_at_different_depths_share_a_batch_where_passes_share_their_weight
 def test_the_order_and_the_company_of_texts_do_not_matter(elastic: Model) -> None:
     threshold = middling(elastic)
     one, other = exiting(elastic, threshold), exiting(elastic, threshold, EngineSettings())
-    forward, depths = one.deep_answers(examples())
-    backward, others = other.deep_answers(examples()[::-1])
-    assert depths == others[::-1]
+    forward = one.answers(examples())
+    backward = other.answers(examples()[::-1])
+    assert forward.depths is not None
+    assert forward.depths[::-1] == backward.depths
     for found, expected in zip(forward.rows, backward.rows[::-1], strict=True):
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
@@ -124,19 +126,20 @@ def test_long_texts_are_as_deep_as_their_deepest_window(elastic: Model) -> None:
     engine = exiting(model, 0.5)
     encoded = engine.encode_items(examples())
     assert len(encoded) > encoded.examples
-    answers, depths = engine.deep_answers(examples())
-    assert len(answers.rows) == len(depths) == 37
+    answers = engine.answers(examples())
+    assert len(answers.rows) == len(answers.depths or ()) == len(answers.tokens) == 37
+    assert max(answers.tokens) > 12, "a text's windows together"
 
 
 @pytest.mark.parametrize("allowed", [0.0, 0.1, 0.3])
 def test_the_fitted_threshold_loses_no_more_than_is_allowed(elastic: Model, allowed: float) -> None:
     curve = calibrate_exits(elastic, examples(), allowed_loss=allowed)
     config = elastic.task_config
-    rows, depths = exiting(elastic, curve.threshold).deep_answers(examples())
-    value = elastic.task.score(rows.rows, examples(), config)["accuracy"]
+    answers = exiting(elastic, curve.threshold).answers(examples())
+    value = elastic.task.score(answers.rows, examples(), config)["accuracy"]
     assert value == pytest.approx(curve.value)
     assert value >= curve.by_depth[-1] - allowed - 1e-9
-    assert np.mean(depths) == pytest.approx(curve.mean_depth)
+    assert np.mean(answers.depths or ()) == pytest.approx(curve.mean_depth)
     assert curve.by_depth[0] == elastic.task.score(at_depth(elastic, 1), examples(), config)["accuracy"]
 
 

@@ -133,7 +133,7 @@ def test_the_packed_engine_equals_the_padded_eager_reference() -> None:
     with torch.no_grad():
         reference = one.module(padded(encoded, pad_id=0))
     np.testing.assert_allclose(scores(one, examples), reference.softmax(dim=-1).numpy(), atol=1e-5)
-    np.testing.assert_allclose(np.stack(one.encoded_answers(encoded, examples)), reference.numpy(), atol=1e-5)
+    np.testing.assert_allclose(np.stack(one.encoded_answers(encoded, examples).rows), reference.numpy(), atol=1e-5)
 
 
 def test_no_texts_give_no_answers() -> None:

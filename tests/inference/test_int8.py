@@ -15,10 +15,11 @@ from albertine.checkpoints.native import PLAN_FILE
 from albertine.errors import CheckpointError, ConfigError
 from albertine.inference.fused import FusedEncoder
 from albertine.inference.int8 import fit_int8, model_plan
-from albertine.inference.int8_plan import PRODUCTS, Int8Plan
+from albertine.inference.int8_plan import Int8Plan
 from albertine.inference.kernels import Int8Linear, Int8Range, Int8Weight, int8_is_supported
 from albertine.inference.loading import load
 from albertine.inference.model import Model
+from albertine.inference.products import PRODUCTS
 from albertine.models.config import EncoderConfig
 from albertine.models.encoder import Encoder
 from albertine.records import Example
@@ -154,7 +155,7 @@ def test_int8_without_a_plan_says_how_to_make_one(elastic: Model) -> None:
 
 def fitted(elastic: Model, monkeypatch: pytest.MonkeyPatch, *, speed: float, allowed: float) -> int8.Int8Result:
     """Fit on examples whose labels are the model's own answers."""
-    monkeypatch.setattr(int8, "_speed", lambda *_: speed)
+    monkeypatch.setattr(int8, "speed_ratio", lambda *_: speed)
     labels = [one.label for one in elastic.predict([one.text for one in examples()])]
     told = [replace(one, label=label) for one, label in zip(examples(), labels, strict=True)]
     return fit_int8(elastic, examples(), told, allowed_loss=allowed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -287,13 +288,14 @@ def test_a_model_that_gives_no_numbers_fails_that_request_alone(
     assert current is not None
     assert current.opened.model is not None
     inner = current.opened.model.predictor
-    encoded_answers = inner.encoded_answers  # type: ignore[attr-defined]
+    answers = inner.answers
 
-    def broken(encoded: Any, items: list[Example]) -> list[Any]:
-        rows = encoded_answers(encoded, items)
-        return [row * np.nan if "nan" in item.text else row for row, item in zip(rows, items, strict=True)]
+    def broken(items: list[Example]) -> Any:
+        found = answers(items)
+        rows = [row * np.nan if "nan" in item.text else row for row, item in zip(found.rows, items, strict=True)]
+        return replace(found, rows=rows)
 
-    inner.encoded_answers = broken  # type: ignore[attr-defined]
+    inner.answers = broken  # type: ignore[method-assign, assignment]
     caller = client(service)
     reply = caller.post("/v1/models/reviews/predict", json={"inputs": ["a", "nan"]})
     assert (reply.status_code, reply.json()["error"]["where"]) == (500, "inputs[1]")
@@ -311,3 +313,24 @@ def test_a_folder_that_is_no_model_is_refused(serving: Serving, folders: dict[st
             serving("empty")
     finally:
         del folders["empty"]
+
+
+def test_an_elastic_model_says_how_deep_its_answers_are(
+    serving: Serving, client: Client, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = load(folders["reviews"], precision="fp32")
+    hurried = replace(plain.task_config, elastic=True, exit_at=0.0)
+    Model(plain.module, config=plain.config, tokenizer=plain.tokenizer, task=plain.task, task_config=hurried).save(
+        tmp_path / "elastic"
+    )
+    monkeypatch.setitem(folders, "elastic", tmp_path / "elastic")
+    body = {"inputs": ["the soup was hot", "很好吃"]}
+    for depth, passes in (("auto", 1), (1, 1), (2, 2), (None, None)):
+        caller = client(serving("elastic", depth=depth))
+        found = caller.post("/v1/models/elastic/predict", json=body).json()["predictions"]
+        assert [one.get("depth") for one in found] == [passes, passes]
+        assert [one["label"] for one in found] == [
+            one.label for one in load(tmp_path / "elastic", precision="fp32", depth=depth).predict(body["inputs"])
+        ]
+    with pytest.raises(UserError, match="full depth"):
+        serving("reviews", depth=1)

@@ -131,8 +131,8 @@ def test_every_option_can_be_given_on_the_command_line(monkeypatch: pytest.Monke
         "grace": 3.5, "requests-per-minute": 15,
     }  # fmt: skip
     texts = {
-        "host": "::1", "precision": "bf16", "api-keys": "a.txt", "admin-keys": "b.txt", "allow-host": "x.example",
-        "cors": "https://y.example", "proxy": "192.0.2.1",
+        "host": "::1", "precision": "bf16", "depth": "auto", "api-keys": "a.txt", "admin-keys": "b.txt",
+        "allow-host": "x.example", "cors": "https://y.example", "proxy": "192.0.2.1",
     }  # fmt: skip
     given = [word for name, value in {**numbers, **texts}.items() for word in (f"--{name}", str(value))]
     assert main(["serve", "a=x", "y", "--index", "i=z", *given, "--metrics-key", "--log-texts"]) == 0
@@ -169,7 +169,7 @@ def test_a_server_that_everyone_can_use_is_warned_of(
 
 def test_the_caches_of_products_are_kept_small_unless_the_user_says_otherwise() -> None:
     environment = {"LRU_CACHE_CAPACITY": "999"}
-    prepare_computing(environment, serving=True)
+    prepare_computing(environment, answering=True)
     assert (environment["LRU_CACHE_CAPACITY"], environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) == ("999", "64")
     other: dict[str, str] = {}
     prepare_computing(other)

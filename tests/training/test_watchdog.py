@@ -202,6 +202,27 @@ def test_a_jump_that_stays_sends_the_run_back() -> None:
     assert "jumped from" in verdict.reason
 
 
+def longer_rows(share: float) -> float:
+    """Rows four times as long in the last tenth, three positions of four never seen before: what a real run showed."""
+    return healthy(share) + (0.8 - 4 * (share - 0.9) if share > 0.9 else 0.0)
+
+
+@pytest.mark.parametrize("count", [100, 400])
+def test_longer_rows_are_not_held_against_shorter_ones(count: int) -> None:
+    curve = points(longer_rows, count=count)
+    assert [verdict.action for _, verdict in verdicts(watchdog(), curve)][:1] == ["roll_back"]
+    told = Watchdog(
+        vocab_size=VOCABULARY,
+        progress=lambda point: point.step / STEPS,
+        phase=lambda point: int(point.step > 0.9 * STEPS),
+        unigram_entropy=UNIGRAM,
+    )
+    assert verdicts(told, curve) == []
+    broken = [dataclasses.replace(point, parts={MASKED_WORDS: point.parts[MASKED_WORDS] + 3.0}) for point in curve[-3:]]
+    found = [told(point) for point in broken]
+    assert [one.action for one in found if one is not None][:1] == (["roll_back"] if count == 400 else [])
+
+
 def test_after_going_back_the_same_steps_are_judged_anew() -> None:
     watch = watchdog()
     curve = points(healthy)

@@ -39,7 +39,9 @@ _PICKLE_FILES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 """The names under which pickles are found; any other has to be renamed."""
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
-_OTHER_FORMATS = {".h5": "Keras", ".msgpack": "Flax", ".onnx": "ONNX", ".gguf": "GGUF", ".pdparams": "Paddle"}
+_OTHER_FORMATS = {".h5": "Keras", ".msgpack": "Flax", ".gguf": "GGUF", ".pdparams": "Paddle"}
+_EXPORTED = {".onnx", ".xml"}
+"""Graphs with weights of their own, an OpenVINO graph's beside it in a .bin that is no pickle."""
 _ALLOWED = (
     f"{WEIGHTS_FILE} or {INDEX_FILE}; an encoder is also opened from a TensorFlow checkpoint (*.index and its data), "
     "tf_model.h5, and with --allow-pickle from pytorch_model.bin or its index"
@@ -216,6 +218,8 @@ def _refuse_other_formats(path: Path) -> None:
     is_safetensors = head[8:9] == b"{"
     if path.suffix in _PICKLES or (head.startswith(_PICKLE_STARTS) and not is_safetensors):
         raise _pickle(path.parent, path.name)
+    if path.suffix in _EXPORTED:
+        raise _exported(path.parent, [path.name])
     if path.suffix in _OTHER_FORMATS:
         raise _other_format(path.parent, [path.name])
     header_bytes = int.from_bytes(head[:8], "little")
@@ -228,6 +232,9 @@ def _no_weights(folder: Path) -> CheckpointError:
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     safe = [name for name in names if name.endswith(_SUFFIX)]
     pickles = [name for name in names if name in _PICKLE_FILES]
+    exported = [name for name in names if Path(name).suffix in _EXPORTED]
+    if exported and not safe and not pickles:
+        return _exported(folder, exported)
     pickles = pickles or [name for name in names if Path(name).suffix in _PICKLES]
     if pickles and (not safe or pickles[0] in _PICKLE_FILES):
         return _pickle(folder, pickles[0])
@@ -257,6 +264,16 @@ def _pickle(folder: Path, name: str) -> CheckpointError:
         allowed=_ALLOWED,
         next_step=f"Convert it once with a restricted reader{renamed}: "
         "albertine convert FOLDER NEW_FOLDER --to huggingface --allow-pickle",
+    )
+
+
+def _exported(folder: Path, names: list[str]) -> CheckpointError:
+    return CheckpointError(
+        "this model was exported: it is run by ONNX Runtime or OpenVINO, and has no weights to open",
+        where=str(folder),
+        received=listed(names),
+        allowed=_ALLOWED,
+        next_step="Open the folder that it was exported from",
     )
 
 

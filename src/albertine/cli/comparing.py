@@ -16,6 +16,7 @@ from albertine.comparison.table import terminal_table
 from albertine.data.columns import Columns
 from albertine.tasks.config import parse_options
 from albertine.training.data_source import task_behind
+from albertine.training.methods.choices import Methods
 
 __all__ = ["compare", "demo"]
 
@@ -45,6 +46,9 @@ def compare(
     batch_size: options.BatchSizeOption = None,
     learning_rate: options.LearningRateOption = None,
     evaluations: options.EvaluationsOption = None,
+    elastic: Annotated[
+        bool, typer.Option("--elastic", help="Train encoders at every depth, and report what each is worth.")
+    ] = False,
     title: Annotated[str | None, typer.Option("--title", help="Heading of the report.")] = None,
     lang: options.LangOption = None,
     as_json: options.JsonOption = False,
@@ -72,6 +76,7 @@ def compare(
         batch_size=batch_size,
         learning_rate=learning_rate,
         config=options.training_config({"evaluations": evaluations}, training),
+        methods=Methods(elastic=elastic),
         title=title,
         lang=lang,
     )

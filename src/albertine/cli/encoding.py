@@ -16,6 +16,7 @@ from albertine.data.formats import LABELLED_TEXTS
 from albertine.errors import DataError
 from albertine.inference.vectors import PoolingChoice, load_vectors, write_vectors
 from albertine.records import Example
+from albertine.settings import prepare_computing
 
 __all__ = ["encode"]
 
@@ -55,6 +56,7 @@ def encode(
     ] = False,
 ) -> None:
     """Turn texts into vectors, a line of numbers each, in the order they came."""
+    prepare_computing(answering=True)
     loaded = load_vectors(
         model,
         pooling=cast("PoolingChoice", pooling),  # checked there

@@ -17,6 +17,7 @@ from albertine.inference.engine import EngineSettings
 from albertine.inference.loading import load
 from albertine.inference.model import Model, PrecisionAsked
 from albertine.records import Example, Opinion, Prediction, Span
+from albertine.settings import prepare_computing
 from albertine.tasks.config import parse_options
 from albertine.training import run
 from albertine.training.data_source import DataSource, task_behind
@@ -288,6 +289,7 @@ def predict(
 
 
 def _opened(model: Path, precision: PrecisionAsked, depth: str | None, *, exact: bool) -> Model:
+    prepare_computing(answering=True)
     settings = EngineSettings(max_texts=1) if exact else None
     return load(model, precision=precision, depth=options.depth_asked(depth), settings=settings)
 

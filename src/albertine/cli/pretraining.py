@@ -55,7 +55,7 @@ def pretrain(
         Objective,
         typer.Option(
             "--objective",
-            help="masked-words, or replaced-tokens (ELECTRA, learns more from the same text).",
+            help="masked-words, or replaced-tokens (ELECTRA; wants hundreds of millions of tokens).",
             rich_help_panel=_EXAMPLES,
         ),
     ] = "masked-words",

@@ -16,6 +16,7 @@ from albertine.data.passages import Granularity
 from albertine.inference.loading import load
 from albertine.inference.search import Hit
 from albertine.inference.searching import open_index
+from albertine.settings import prepare_computing
 
 __all__ = ["search"]
 
@@ -47,6 +48,7 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one query a line.")] = False,
 ) -> None:
     """Find the texts that mean what a query means, with file and line."""
+    prepare_computing(answering=True)
     found = open_index(source, encoder=encoder, granularity=cast("Granularity", granularity), encoding=encoding)
     if keep is not None:
         found.save(keep)

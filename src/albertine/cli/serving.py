@@ -36,6 +36,7 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for every one.")] = _DEFAULT.host,
     port: Annotated[int, typer.Option("--port", help="0 for any that is free.")] = _DEFAULT.port,
     precision: options.AnswerPrecisionOption = _DEFAULT.precision,
+    depth: options.DepthOption = None,
     batch_tokens: Annotated[
         int, typer.Option("--batch-tokens", help="Estimated tokens of a micro-batch at most.")
     ] = _DEFAULT.batch_tokens,
@@ -145,6 +146,7 @@ def serve(
         host=host,
         port=port,
         precision=precision,
+        depth=options.depth_asked(depth),
         batch_tokens=batch_tokens,
         batch_wait_ms=batch_wait_ms,
         max_wait=max_wait,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from albertine.comparison.axes import WIDTH, Frame, axes, log_ticks, svg, ticks
 from albertine.evaluation.calibration import Reliability
 from albertine.evaluation.significance import Interval
 
@@ -20,7 +21,6 @@ __all__ = ["SERIES", "Curve", "Point", "curve_panel", "marker", "quality_against
 SERIES = 8
 """How many colours and marker shapes there are before they repeat."""
 
-_WIDTH = 440.0
 _LETTER = 7.8
 """Width of a bold Latin letter at the 12.5 px of the charts, in wide fonts; a Chinese character takes all 12.5."""
 
@@ -46,29 +46,6 @@ class Curve:
     seed: int
     x: tuple[float, ...]
     y: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Frame:
-    """The plotting area and how values fall into it."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    log_x: bool = False
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        if self.log_x:
-            value, low, high = math.log(value), math.log(low), math.log(high)
-        return self.left + (value - low) / (high - low) * (self.right - self.left)
-
-    def y(self, value: float) -> float:
-        low, high = self.y_range
-        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
 
 
 def marker(series: int, x: float, y: float, size: float = 5.5) -> str:
@@ -110,19 +87,19 @@ def quality_against_cost(
     low, high = min(costs), max(costs)
     # At least a factor of four, so that candidates that cost the same do not seem far apart.
     widen = max(1.35, math.sqrt(4 / (high / low)))
-    y_ticks = _ticks(min(p.quality.low for p in points) * 100, max(p.quality.high for p in points) * 100, 5)
-    frame = _Frame(
+    y_ticks = ticks(min(p.quality.low for p in points) * 100, max(p.quality.high for p in points) * 100, 5)
+    frame = Frame(
         left=46,
         top=14,
-        right=_WIDTH - 14,
+        right=WIDTH - 14,
         bottom=278,
         x_range=(low / widen, high * widen),
         y_range=(y_ticks[0], y_ticks[-1]),
         log_x=True,
     )
-    parts = _axes(
+    parts = axes(
         frame,
-        [(value, tick_text(value)) for value in _log_ticks(*frame.x_range)],
+        [(value, tick_text(value)) for value in log_ticks(*frame.x_range)],
         [(value, f"{value:g}") for value in y_ticks],
         x_label=x_label,
         y_label=y_label,
@@ -150,7 +127,7 @@ def quality_against_cost(
         f"{p.name}: {p.quality.value * 100:.1f} % ({p.quality.low * 100:.1f}–{p.quality.high * 100:.1f}), {p.cost_text}"
         for p in points
     )
-    return _svg(parts, height=324, identifier=identifier, title=title, description=description)
+    return svg(parts, height=324, identifier=identifier, title=title, description=description)
 
 
 def curve_panel(
@@ -183,19 +160,17 @@ def curve_panel(
         tick_text: writes a position on the x axis.
     """
     last = max((curve.x[-1] for curve in (*upper, *lower) if curve.x), default=1.0) or 1.0
-    x_ticks = [value for value in _ticks(0, last, 4) if value <= last * 1.001]
-    y_ticks = _ticks(*upper_range, 4)
+    x_ticks = [value for value in ticks(0, last, 4) if value <= last * 1.001]
+    y_ticks = ticks(*upper_range, 4)
     parts: list[str] = []
-    frame = _Frame(left=46, top=26, right=_WIDTH - 14, bottom=176, x_range=(0, last), y_range=(y_ticks[0], y_ticks[-1]))
-    parts += _axes(frame, [(value, "") for value in x_ticks], [(value, f"{value:g}") for value in y_ticks])
+    frame = Frame(left=46, top=26, right=WIDTH - 14, bottom=176, x_range=(0, last), y_range=(y_ticks[0], y_ticks[-1]))
+    parts += axes(frame, [(value, "") for value in x_ticks], [(value, f"{value:g}") for value in y_ticks])
     parts += _curves(upper, frame, series)
     parts.append(f'<text class="caption" x="4" y="14">{escape(upper_label)}</text>')
     losses = [value for curve in lower for value in curve.y if math.isfinite(value)]
-    loss_ticks = _ticks(0, max(losses, default=1.0), 3)
-    frame = _Frame(
-        left=46, top=214, right=_WIDTH - 14, bottom=290, x_range=(0, last), y_range=(0, loss_ticks[-1] or 1.0)
-    )
-    parts += _axes(
+    loss_ticks = ticks(0, max(losses, default=1.0), 3)
+    frame = Frame(left=46, top=214, right=WIDTH - 14, bottom=290, x_range=(0, last), y_range=(0, loss_ticks[-1] or 1.0))
+    parts += axes(
         frame,
         [(value, tick_text(value)) for value in x_ticks],
         [(value, f"{value:g}") for value in loss_ticks],
@@ -203,7 +178,7 @@ def curve_panel(
     )
     parts += _curves(lower, frame, series)
     parts.append(f'<text class="caption" x="4" y="204">{escape(lower_label)}</text>')
-    return _svg(parts, height=334, identifier=identifier, title=title, description=description)
+    return svg(parts, height=334, identifier=identifier, title=title, description=description)
 
 
 def reliability_chart(
@@ -227,9 +202,9 @@ def reliability_chart(
         x_label: what confidence is.
         y_label: what being right is.
     """
-    frame = _Frame(left=46, top=14, right=_WIDTH - 14, bottom=278, x_range=(0, 100), y_range=(0, 100))
-    ticks = [(float(value), str(value)) for value in range(0, 101, 20)]
-    parts = _axes(frame, ticks, ticks, x_label=x_label, y_label=y_label)
+    frame = Frame(left=46, top=14, right=WIDTH - 14, bottom=278, x_range=(0, 100), y_range=(0, 100))
+    shares = [(float(value), str(value)) for value in range(0, 101, 20)]
+    parts = axes(frame, shares, shares, x_label=x_label, y_label=y_label)
     parts.append(
         f'<path class="diagonal" d="M{frame.x(0):.1f} {frame.y(0):.1f}L{frame.x(100):.1f} {frame.y(100):.1f}"/>'
     )
@@ -244,7 +219,7 @@ def reliability_chart(
     for x, y, count in filled:
         said = f"<title>{count:,}</title>"
         parts.append(f"<g>{said}{marker(series, x, y, 2.5 + 4.0 * math.sqrt(count / most))}</g>")
-    return _svg(parts, height=324, identifier=identifier, title=title, description=description)
+    return svg(parts, height=324, identifier=identifier, title=title, description=description)
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve | None:
@@ -270,7 +245,7 @@ def _at(curve: Curve, place: float) -> float:
     return curve.y[-1]
 
 
-def _curves(curves: Sequence[Curve], frame: _Frame, series: int) -> list[str]:
+def _curves(curves: Sequence[Curve], frame: Frame, series: int) -> list[str]:
     mean = mean_curve(curves)
     drawn = [(curve, "seed") for curve in curves] + ([(mean, "mean")] if mean else [])
     parts = []
@@ -285,53 +260,7 @@ def _curves(curves: Sequence[Curve], frame: _Frame, series: int) -> list[str]:
     return parts
 
 
-def _svg(parts: Sequence[str], *, height: float, identifier: str, title: str, description: str) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height:g}" role="img" '
-        f'aria-labelledby="{identifier}-title {identifier}-desc">'
-        f'<title id="{identifier}-title">{escape(title)}</title>'
-        f'<desc id="{identifier}-desc">{escape(description)}</desc>' + "".join(parts) + "</svg>"
-    )
-
-
-def _axes(
-    frame: _Frame,
-    x_ticks: Sequence[tuple[float, str]],
-    y_ticks: Sequence[tuple[float, str]],
-    *,
-    x_label: str = "",
-    y_label: str = "",
-) -> list[str]:
-    parts = []
-    for value, text in y_ticks:
-        y = frame.y(value)
-        parts.append(f'<path class="grid" d="M{frame.left:.1f} {y:.1f}H{frame.right:.1f}"/>')
-        parts.append(f'<text class="tick end" x="{frame.left - 6:.1f}" y="{y + 4:.1f}">{escape(text)}</text>')
-    for value, text in x_ticks:
-        x = frame.x(value)
-        parts.append(f'<path class="axis" d="M{x:.1f} {frame.bottom:.1f}v4"/>')
-        if text:
-            # A number at the very edge would be cut.
-            anchor = " end" if x > frame.right - 12 else " middle"
-            shift = 10 if anchor == " end" else 0
-            parts.append(
-                f'<text class="tick{anchor}" x="{x + shift:.1f}" y="{frame.bottom + 18:.1f}">{escape(text)}</text>'
-            )
-    parts.append(f'<path class="axis" d="M{frame.left:.1f} {frame.bottom:.1f}H{frame.right:.1f}"/>')
-    if x_label:
-        middle = (frame.left + frame.right) / 2
-        parts.append(
-            f'<text class="caption middle" x="{middle:.1f}" y="{frame.bottom + 38:.1f}">{escape(x_label)}</text>'
-        )
-    if y_label:
-        middle = (frame.top + frame.bottom) / 2
-        parts.append(
-            f'<text class="caption middle" transform="translate(11 {middle:.1f}) rotate(-90)">{escape(y_label)}</text>'
-        )
-    return parts
-
-
-def _label(name: str, x: float, y: float, frame: _Frame, taken: list[tuple[float, float, float, float]]) -> str:
+def _label(name: str, x: float, y: float, frame: Frame, taken: list[tuple[float, float, float, float]]) -> str:
     """Write a name beside its marker, where it covers least of what is there; remember the place in `taken`."""
     shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
     width = sum(12.5 if unicodedata.east_asian_width(letter) in "WF" else _LETTER for letter in shown)
@@ -360,23 +289,3 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     wide = min(one[2], other[2]) - max(one[0], other[0])
     tall = min(one[3], other[3]) - max(one[1], other[1])
     return wide * tall if wide > 0 and tall > 0 else 0.0
-
-
-def _ticks(low: float, high: float, count: int) -> list[float]:
-    """Return round values from at or below `low` to at or above `high`, about `count` steps apart."""
-    large = max(abs(high), 1.0)
-    span = high - low if high - low > 1e-6 * large else 0.1 * large  # what differs by rounding is equal
-    rough = span / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Return the 1, 2, 5 of every power of ten between two values; powers alone where these would be many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    fine = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-    within = [value for value in fine if low <= value <= high]
-    coarse = [10.0**power for power in powers if low <= 10.0**power <= high]
-    return coarse if len(within) > 7 and len(coarse) > 1 else within

@@ -32,6 +32,7 @@ from albertine.training.config import TrainingConfig
 from albertine.training.data_source import DataSource, named_task
 from albertine.training.default_encoder import default_encoders
 from albertine.training.manifest import command_line
+from albertine.training.methods.choices import Methods
 from albertine.training.progress import ProgressCallback
 from albertine.training.recipe import find_task
 
@@ -64,6 +65,7 @@ def compare(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     config: TrainingConfig | None = None,
+    methods: Methods | None = None,
     title: str | None = None,
     lang: str | None = None,
     device: str = "auto",
@@ -103,6 +105,8 @@ def compare(
         batch_size: instead of the one in `config`.
         learning_rate: for every candidate; None for the one that suits each.
         config: how to train; None for the defaults.
+        methods: R-Drop, elastic depth and the like, for the encoders; with elastic depth the report shows what every
+            depth is worth.
         title: heading of the report; None for the name of the data.
         lang: language of the report, en or zh; None by the environment.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
@@ -155,6 +159,7 @@ def compare(
         contestants=candidates,
         seeds=tuple(range(seeds)),
         training=training,
+        methods=methods or Methods(),
         max_length=max_length,
         options=named.options,
         vocabulary_size=vocabulary_size,

@@ -11,6 +11,8 @@ from markupsafe import Markup
 from albertine.catalogue import Catalogue
 from albertine.comparison.charts import Curve, Point, curve_panel, marker, quality_against_cost, reliability_chart
 from albertine.comparison.costs import Costs, costs_of
+from albertine.comparison.depth_charts import DepthCurve, depth_chart
+from albertine.comparison.depths import mean_depths
 from albertine.comparison.formats import byte_size, compact, metric_name, milliseconds, percent, trimmed
 from albertine.comparison.results import ComparisonReport, RunResult
 from albertine.evaluation.calibration import reliability
@@ -27,6 +29,8 @@ __all__ = [
     "confusions",
     "cost_charts",
     "curve_panels",
+    "depth_rows",
+    "depths_chart",
     "key_marker",
     "matrix_size",
     "reliability_panels",
@@ -82,6 +86,17 @@ class Panel:
     """None where a solver trained it and there is no curve."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthRow:
+    """A depth of an elastic candidate."""
+
+    name: str
+    marker: Markup
+    passes: str
+    quality: str
+    speed: str
+
+
 def key_marker(index: int) -> Markup:
     """Return a candidate's marker as a small picture to stand before its name."""
     return Markup(f'<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{marker(index, 8, 8, 5)}</svg>')
@@ -120,6 +135,44 @@ def cost_charts(report: ComparisonReport, texts: Catalogue) -> list[Markup]:
             )
             charts.append(Markup(drawn))
     return charts
+
+
+def depths_chart(report: ComparisonReport, texts: Catalogue) -> Markup | None:
+    """Draw what every depth of the elastic candidates is worth; None where there are none."""
+    metric = metric_name(report.main_metric, texts)
+    curves = [
+        DepthCurve(name=one.name, series=index, points=points)
+        for index, one in enumerate(report.candidates)
+        if (points := mean_depths(one.runs))
+    ]
+    if not curves:
+        return None
+    drawn = depth_chart(
+        curves,
+        identifier="depths",
+        title=texts("chart.depth_title", metric=metric[:1].upper() + metric[1:]),
+        x_label=texts("chart.speed"),
+        y_label=texts("chart.percent", metric=metric[:1].upper() + metric[1:]),
+        fitted=texts("depth.fitted"),
+    )
+    return Markup(drawn)
+
+
+def depth_rows(report: ComparisonReport, texts: Catalogue) -> list[DepthRow]:
+    """Return what stands in the table of the depths."""
+    return [
+        DepthRow(
+            name=one.name,
+            marker=key_marker(index),
+            passes=texts("depth.fitted_passes", passes=f"{point.passes:.1f}")
+            if point.depth is None
+            else str(point.depth),
+            quality=percent(point.quality),
+            speed=f"{point.speed:.2f}\u00a0×",
+        )
+        for index, one in enumerate(report.candidates)
+        for point in mean_depths(one.runs)
+    ]
 
 
 def _ticks_of(write: Callable[[float], str]) -> Callable[[float], str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from albertine.comparison.results import CurvePoint, PredictionCost, RunResult, TrainingCost
+from albertine.comparison.results import CurvePoint, DepthPoint, PredictionCost, RunResult, TrainingCost
 from albertine.errors import CheckpointError
 from albertine.files import write_json
 from albertine.training.config import TrainingConfig
@@ -42,6 +42,8 @@ class Job:
     """The hash of the splits."""
     device: str
     threads: int
+    methods: Mapping[str, object]
+    """The fields of `Methods` that are not as usual."""
     versions: Mapping[str, str]
     """Of the packages whose change could change what is measured."""
     language: str
@@ -146,6 +148,7 @@ class JobFolder:
                 "curve": tuple(CurvePoint(**point) for point in values["curve"]),
                 "training": TrainingCost(**values["training"]),
                 "prediction": PredictionCost(**values["prediction"]),
+                "depths": tuple(DepthPoint(**point) for point in values["depths"]),
             }
         )
 

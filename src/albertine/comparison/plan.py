@@ -12,6 +12,7 @@ from albertine.comparison.jobs import Job
 from albertine.inference.precision import Precision
 from albertine.settings import Language
 from albertine.training.config import TrainingConfig
+from albertine.training.methods.choices import Methods
 
 __all__ = ["Plan", "Run"]
 
@@ -32,6 +33,8 @@ class Plan:
     contestants: tuple[Contestant, ...]
     seeds: tuple[int, ...]
     training: TrainingConfig
+    methods: Methods
+    """Of the encoders; baselines know none."""
     max_length: int | None
     options: Mapping[str, object]
     """Of the task, as they were asked for."""
@@ -58,6 +61,7 @@ class Plan:
             "max_length": self.max_length,
             "options": dict(self.options),
             "training": {name: value for name, value in training.items() if name != "seed"},
+            "methods": self.methods.to_dict(),
         }
 
     def runs(self) -> Iterator[Run]:
@@ -92,6 +96,7 @@ class Plan:
             data=self.splits_hash,
             device=self.device,
             threads=self.threads,
+            methods=self.methods.to_dict() if one.candidate.baseline is None else {},
             versions={"albertine": albertine.__version__, "torch": metadata.version("torch")},
             language=self.language,
         )

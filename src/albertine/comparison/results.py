@@ -11,6 +11,7 @@ __all__ = [
     "ComparisonReport",
     "CurvePoint",
     "DataSummary",
+    "DepthPoint",
     "Interval",
     "PredictionCost",
     "RunResult",
@@ -69,6 +70,20 @@ class PredictionCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DepthPoint:
+    """An elastic model at one depth, on the test split."""
+
+    depth: int | None
+    """Passes that every text took; None where each took as many as it needed."""
+    passes: float
+    """That a text took on average."""
+    quality: float
+    """The main metric."""
+    speed: float
+    """Texts a second, over those with all passes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """One candidate trained with one seed."""
 
@@ -93,6 +108,8 @@ class RunResult:
     parameters_executed: int = 0
     """Parameters counted as often as a text meets them: a shared block once a pass."""
     flops_per_token: float | None = None
+    depths: tuple[DepthPoint, ...] = ()
+    """Of an elastic model, the shallow ones first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,14 +20,16 @@ from typing import TextIO
 
 import torch
 
+from albertine.comparison.depths import measure_depths
 from albertine.comparison.jobs import Job, JobFolder, Trained
 from albertine.comparison.measure import measure
-from albertine.comparison.results import CurvePoint, RunResult, TrainingCost
+from albertine.comparison.results import CurvePoint, DepthPoint, RunResult, TrainingCost
 from albertine.comparison.workspace import Workspace
 from albertine.errors import AlbertineError
 from albertine.evaluation.timing import peak_memory_bytes
 from albertine.inference.loading import load
 from albertine.training.candidates import find_candidate
+from albertine.training.methods.choices import Methods
 from albertine.training.progress import TrainingProgress
 from albertine.training.recipe import Recipe
 from albertine.training.training_run import train
@@ -65,6 +67,7 @@ def run_training(folder: JobFolder, workspace: Workspace, channel: Channel, comm
         task=job.task,
         encoder=job.source,
         config=job.training_config(),
+        methods=Methods.from_dict(job.methods),
         max_length=job.max_length,
         options=job.options,
         tokenizer=workspace.vocabulary if job.vocabulary is not None else None,
@@ -109,6 +112,9 @@ def run_measuring(folder: JobFolder, workspace: Workspace) -> None:
     model = load(folder.model, device=job.device, precision=precision)
     examples = workspace.read_test()
     found = measure(model, examples, folder.model)
+    depths: tuple[DepthPoint, ...] = ()
+    if model.task_config.elastic:
+        depths = measure_depths(folder.model, examples, job.main_metric, precision=model.precision, device=job.device)
     evidence = model.task.evidence(found.answers, examples, model.task_config)
     parameters = model.parameters_info
     folder.write_measured(
@@ -127,6 +133,7 @@ def run_measuring(folder: JobFolder, workspace: Workspace) -> None:
             parameters_unique=parameters.unique,
             parameters_executed=parameters.executed,
             flops_per_token=found.flops_per_token,
+            depths=depths,
         ),
     )
 

@@ -15,6 +15,7 @@ from typing import Literal, cast, get_args
 from albertine.data.corpus_streams import Line, TextStream, corpus_files, open_lines
 from albertine.data.encodings import SURROGATE
 from albertine.data.results import BadRow
+from albertine.data.structured import JSON_LINES
 from albertine.errors import ConfigError, DataError
 
 __all__ = ["CorpusFormat", "Document", "ReadingReport", "corpus_files", "read_documents"]
@@ -25,7 +26,6 @@ CorpusFormat = Literal["auto", "plain", "whole", "jsonl", "extract"]
 """auto: seen from the file's name and start; plain: blank lines between documents; whole: a file is one document;
 jsonl: one object a line; extract: lines `<doc …>` and `</doc>` around every document."""
 
-_JSON_LINES = (".jsonl", ".ndjson")
 _TEXT_KEYS = ("text", "content", "body", "article", "document")
 _NAME_KEYS = ("title", "name", "id", "url")
 _OPENING = re.compile(r"\s*<doc(?:\s[^\n]*)?>\s*\Z")
@@ -161,7 +161,7 @@ def _read_file(path: Path, encoding: str, format: CorpusFormat, reading: _Readin
 
 def _seen_format(stream: TextStream) -> CorpusFormat:
     start = stream.start.lstrip()
-    if stream.suffix in _JSON_LINES:
+    if stream.suffix in JSON_LINES:
         return "jsonl"
     if re.match(r"<doc[\s>]", start):
         return "extract"

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from albertine.data.columns import Columns
 from albertine.data.compressed import Source
 from albertine.data.encodings import decode
-from albertine.data.structured import ParquetTable, read_json, read_json_lines
+from albertine.data.structured import JSON_LINES, ParquetTable, read_json, read_json_lines
 from albertine.errors import DataError
 
 __all__ = ["ANSWERS", "CONTEXT", "QUESTION", "QuestionRow", "question_rows"]
 
 QUESTION, CONTEXT, ANSWERS = "question", "context", "answers"
-_JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET = (".parquet", ".pq")
 _TABLES = (".csv", ".tsv")
 
@@ -65,7 +64,7 @@ def question_rows(source: Source, names: Columns, encoding: str, *, go_on: bool)
             allowed="SQuAD's JSON, JSON Lines, JSON, Parquet",
         )
     text = decode(source.data, encoding, where=where, go_on=go_on).content
-    objects = (read_json_lines if source.suffix in _JSON_LINES else read_json)(text, where=where)
+    objects = (read_json_lines if source.suffix in JSON_LINES else read_json)(text, where=where)
     lines = _Lines(text)
     checked = False
     for index, (line, value) in enumerate(objects):

@@ -21,7 +21,7 @@ from albertine.data.formats import DataFormat
 from albertine.data.readers import read_examples
 from albertine.data.results import BadRow, FileRows, ReadResult, one_of, read_result
 from albertine.data.split_files import ROLES, SplitFiles, find_split_files, only_one
-from albertine.data.structured import ParquetTable, json_names, read_json, read_json_lines
+from albertine.data.structured import JSON_LINES, ParquetTable, json_names, read_json, read_json_lines
 from albertine.errors import ConfigError, DataError
 from albertine.records import Example
 
@@ -330,7 +330,7 @@ def _names(source: Source, encoding: str, quoting: str) -> Sequence[str]:
     if source.suffix == ".json":
         return json_names(read_json(text, where=where))
     head = "\n".join(text.split("\n", _HEAD)[:_HEAD])
-    if source.suffix in (".jsonl", ".ndjson") or (source.suffix not in (".csv", ".tsv") and text.lstrip()[:1] == "{"):
+    if source.suffix in JSON_LINES or (source.suffix not in (".csv", ".tsv") and text.lstrip()[:1] == "{"):
         # an object over several lines is not to be cut
         whole_lines = text.lstrip().split("\n", 1)[0].rstrip().endswith("}")
         return json_names(read_json_lines(head if whole_lines else text, where=where))

@@ -9,21 +9,22 @@ import dataclasses
 import gc
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from albertine.batching.packing import packed, token_budget_batches
 from albertine.checkpoints.load import load_encoder
 from albertine.checkpoints.native import TASK_FILE
 from albertine.errors import ConfigError
 from albertine.evaluation.timing import Percentiles, percentiles
-from albertine.inference.engine import EngineSettings
+from albertine.inference.engine import Engine, EngineSettings
 from albertine.inference.fused import FusedEncoder
 from albertine.inference.int8_calibration import calibrated_plan
 from albertine.inference.int8_plan import Int8Plan
@@ -31,9 +32,20 @@ from albertine.inference.kernels import int8_is_supported
 from albertine.inference.loading import load
 from albertine.inference.precision import Precision, choose_precision
 from albertine.models.encoder import Encoder
-from albertine.records import Encoded
+from albertine.records import Encoded, Example
 
-__all__ = ["BENCH_SCHEMA", "BenchResult", "Latency", "Throughput", "bench", "drawn_lengths", "drawn_texts"]
+__all__ = [
+    "BENCH_SCHEMA",
+    "BenchResult",
+    "Latency",
+    "Throughput",
+    "bench",
+    "drawn_lengths",
+    "drawn_texts",
+    "prepared_encoder",
+    "read_texts",
+    "speed_ratio",
+]
 
 BENCH_SCHEMA = 1
 LATENCY_LENGTHS = (8, 32, 128, 512)
@@ -41,6 +53,8 @@ MIXES = {"short": (32, 128), "long": (256, 512)}
 """Mean and most tokens of texts of mixed lengths."""
 _FEWEST_SHORT, _FEWEST_LONG = 4, 128
 _TEXTS = {"short": 2048, "long": 256}
+_ROUNDS = 6
+"""Turns of two engines; the first warms both up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +146,7 @@ def bench(
     cold = _cold_start(encoder, chosen, seed)
     throughput, latency = [], []
     for precision in asked:
-        fast = _fused(encoder, precision, chosen, plan, seed)
+        fast = prepared_encoder(encoder, precision, chosen, plan, seed)
         for mix, (_, most) in MIXES.items():
             if most > longest:
                 continue
@@ -179,6 +193,20 @@ def drawn_texts(lengths: Sequence[int], vocab_size: int, seed: int) -> list[Enco
     ]
 
 
+def speed_ratio(fast: Engine, usual: Engine, examples: Sequence[Example]) -> float:
+    """Return how many times as fast one engine is as another, the median of turns; tokenization left out."""
+    encoded = usual.encode_items(examples)
+    ratios = []
+    for _ in range(_ROUNDS):
+        seconds = []
+        for engine in (usual, fast):
+            begin = time.perf_counter()
+            engine.encoded_answers(encoded, examples)
+            seconds.append(time.perf_counter() - begin)
+        ratios.append(seconds[0] / seconds[1])
+    return statistics.median(ratios[1:])
+
+
 def _opened(name: str | Path) -> tuple[Encoder, Int8Plan | None]:
     """Return the encoder of a name or folder, and its int8 plan."""
     if not (Path(name) / TASK_FILE).is_file():
@@ -195,7 +223,18 @@ def _opened(name: str | Path) -> tuple[Encoder, Int8Plan | None]:
     return body, model.plan
 
 
-def _fused(encoder: Encoder, precision: str, chosen: Precision, plan: Int8Plan | None, seed: int) -> FusedEncoder:
+def prepared_encoder(
+    encoder: Encoder, precision: str, chosen: Precision, plan: Int8Plan | None = None, seed: int = 0
+) -> FusedEncoder:
+    """Return an encoder that runs in a precision.
+
+    Args:
+        encoder: on the processor.
+        precision: fp32, bf16 or int8.
+        chosen: what an int8 encoder computes the rest in.
+        plan: for int8; None to fit one to random ids.
+        seed: of those ids.
+    """
     if precision != "int8":
         return FusedEncoder(encoder, "fp32" if precision == "fp32" else "bf16").eval()
     if plan is None:  # random ids give ranges that cost what real ones do
@@ -204,19 +243,22 @@ def _fused(encoder: Encoder, precision: str, chosen: Precision, plan: Int8Plan |
             most = encoder.config.max_position_embeddings
             lengths = [min(length, most) for length in drawn_lengths("short", 32, seed)]
             texts = drawn_texts(lengths, encoder.config.vocab_size, seed)
-            _run(FusedEncoder(encoder, "fp32", watch=watch).eval(), texts)
+            read_texts(FusedEncoder(encoder, "fp32", watch=watch).eval(), texts)
 
         plan, _ = calibrated_plan(encoder, run)
     return FusedEncoder(encoder, chosen, plan).eval()
 
 
-def _run(encoder: FusedEncoder, texts: Sequence[Encoded]) -> Any:
+def read_texts(encoder: FusedEncoder, texts: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    """Return the last states of packed texts, [S, H], and where each text begins, [N]."""
     batch = packed(texts)
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=encoder.states == torch.bfloat16)
     with torch.inference_mode(), autocast:
-        return encoder(
+        states = encoder(
             batch.input_ids, token_type_ids=batch.token_type_ids, sequence_starts=batch.sequence_starts
         ).last_hidden_state
+    assert batch.sequence_starts is not None, "packed"
+    return states, batch.sequence_starts[:-1]
 
 
 def _throughput(
@@ -230,7 +272,7 @@ def _throughput(
     while len(rates) < 3 or time.perf_counter() - begun < seconds:
         start = time.perf_counter()
         for indices in groups:
-            _run(encoder, [texts[place] for place in indices.tolist()])
+            read_texts(encoder, [texts[place] for place in indices.tolist()])
         rates.append(1 / (time.perf_counter() - start))
     rate = float(np.median(rates[1:]))
     return Throughput(
@@ -241,12 +283,12 @@ def _throughput(
 def _latency(encoder: FusedEncoder, tokens: int, precision: str, seconds: float, seed: int) -> Latency:
     texts = drawn_texts([tokens] * 16, encoder.config.vocab_size, seed)
     for one in texts[:3]:
-        _run(encoder, [one])
+        read_texts(encoder, [one])
     times: list[float] = []
     begun = time.perf_counter()
     while len(times) < 20 or time.perf_counter() - begun < seconds:
         start = time.perf_counter()
-        _run(encoder, [texts[len(times) % len(texts)]])
+        read_texts(encoder, [texts[len(times) % len(texts)]])
         times.append(1000 * (time.perf_counter() - start))
     return Latency(tokens=tokens, precision=precision, milliseconds=percentiles(times))
 
@@ -254,5 +296,5 @@ def _latency(encoder: FusedEncoder, tokens: int, precision: str, seconds: float,
 def _cold_start(encoder: Encoder, precision: Precision, seed: int) -> float:
     texts = drawn_texts([min(32, encoder.config.max_position_embeddings)], encoder.config.vocab_size, seed)
     begun = time.perf_counter()
-    _run(FusedEncoder(encoder, precision).eval(), texts)
+    read_texts(FusedEncoder(encoder, precision).eval(), texts)
     return 1000 * (time.perf_counter() - begun)

@@ -13,7 +13,6 @@ import copy
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,12 @@ from torch import Tensor, nn
 
 from albertine.batching.packing import packed
 from albertine.errors import ConfigError
-from albertine.inference.engine import Answers, Engine, EngineSettings
+from albertine.inference.engine import Engine, EngineSettings
 from albertine.inference.fused import FusedEncoder
 from albertine.inference.precision import Precision
 from albertine.models.attention import packed_layout
 from albertine.models.outputs import EncoderOutput
-from albertine.records import Batch, Encoded, EncodedExamples, Example
+from albertine.records import Batch, Encoded, EncodedExamples
 from albertine.tasks.config import TaskConfig
 from albertine.tasks.task import AnyTask
 from albertine.tokenization.tokenizer import Tokenizer
@@ -138,63 +137,38 @@ class ExitingEngine(Engine):
             module, {id(one): one for one in (*module.parameters(), *module.buffers())} | {id(body): self._ready}
         )
 
-    def deep_answers(self, items: Sequence[Example]) -> tuple[Answers[Any], list[int]]:
-        """Return an answer an item, in their order, and the passes that each took, of a long one's windows the most."""
-        rows: list[Any] = []
-        depths: list[int] = []
-        truncated = 0
-        for first in range(0, len(items), self.settings.chunk):
-            chunk = items[first : first + self.settings.chunk]
-            encoded = self.encode_items(chunk)
-            truncated += len(encoded.truncated)
-            outputs, taken = self._run_through(encoded, None)
-            rows += self.joined(outputs, encoded, chunk)
-            starts = encoded.starts.tolist()
-            depths += [int(taken[start:end].max()) for start, end in pairwise(starts)]
-        return Answers(rows=rows, truncated=truncated), depths
-
-    def answers(self, items: Sequence[Example]) -> Answers[Any]:
-        """Return an answer an item, in their order."""
-        return self.deep_answers(items)[0]
-
-    def encoded_answers(self, encoded: EncodedExamples, items: Sequence[Example]) -> list[Any]:
-        """Return an answer an item, of items that are encoded already."""
-        return self.joined(self._run_through(encoded, None)[0], encoded, items)
-
     def trace(self, encoded: EncodedExamples) -> Trace:
         """Return what every exit says of every text, each run through all passes."""
         depth = self.body.config.num_passes
         outputs: list[list[Any]] = [[None] * len(encoded) for _ in range(depth)]
         trace = Trace(outputs=outputs, certainty=np.zeros((depth, len(encoded)), dtype=np.float32))
-        self._run_through(encoded, trace)
+        with self._evaluating():
+            self._said(encoded, trace)
         return trace
 
-    def _run_through(self, encoded: Sequence[Encoded], trace: Trace | None) -> tuple[list[Any], npt.NDArray[np.int64]]:
+    def _said(self, encoded: Sequence[Encoded], trace: Trace | None = None) -> tuple[list[Any], list[int]]:
         """Return the outputs of every text and its depth; with a trace, nobody leaves before the end."""
         outputs: list[Any] = [None] * len(encoded)
-        depths = np.zeros(len(encoded), dtype=np.int64)
+        depths = [0] * len(encoded)
         lengths = [len(one) for one in encoded]
         waiting = deque(sorted(range(len(encoded)), key=lambda place: -lengths[place]))
         inside = _Inside()
-        with self._evaluating():
-            while waiting or inside.places:
-                if waiting and (self.body.uniform or not inside.places):
-                    self._let_in(waiting, inside, encoded, lengths)
-                rows, certain = self._one_pass(inside)
-                staying = []
-                for index, (place, row) in enumerate(zip(inside.places, rows, strict=True)):
-                    depth = inside.depths[index]
-                    if trace is not None:
-                        trace.outputs[depth - 1][place] = row
-                        trace.certainty[depth - 1, place] = certain[index]
-                    leaves = depth == self.body.config.num_passes or (
-                        trace is None and certain[index] >= self.threshold
-                    )
-                    if leaves:
-                        outputs[place], depths[place] = row, depth
-                    staying.append(not leaves)
-                inside.said = list(rows)
-                inside.keep(staying)
+        while waiting or inside.places:
+            if waiting and (self.body.uniform or not inside.places):
+                self._let_in(waiting, inside, encoded, lengths)
+            rows, certain = self._one_pass(inside)
+            staying = []
+            for index, (place, row) in enumerate(zip(inside.places, rows, strict=True)):
+                depth = inside.depths[index]
+                if trace is not None:
+                    trace.outputs[depth - 1][place] = row
+                    trace.certainty[depth - 1, place] = certain[index]
+                leaves = depth == self.body.config.num_passes or (trace is None and certain[index] >= self.threshold)
+                if leaves:
+                    outputs[place], depths[place] = row, depth
+                staying.append(not leaves)
+            inside.said = list(rows)
+            inside.keep(staying)
         return outputs, depths
 
     def _let_in(self, waiting: deque[int], inside: _Inside, encoded: Sequence[Encoded], lengths: Sequence[int]) -> None:

@@ -6,7 +6,8 @@ import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from albertine.tasks.config import TaskConfig
 from albertine.tasks.task import AnyTask
 from albertine.tokenization.tokenizer import Tokenizer
 
-__all__ = ["Answers", "Engine", "EngineSettings", "PackedEngine"]
+__all__ = ["Answers", "Engine", "EngineSettings", "PackedEngine", "warn_truncated"]
 
 logger = logging.getLogger("albertine")
 
@@ -42,12 +43,28 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers(Generic[AnswerT]):
-    """What the engine gives for a list of items."""
+    """What is said of N items; every list is in their order."""
 
     rows: list[AnswerT]
-    """One an item, in their order."""
-    truncated: int
-    """Items of which something was cut off."""
+    """An answer an item."""
+    tokens: list[int]
+    """Tokens that were read of each, over all its windows; 0 where none are."""
+    truncated: list[int] = field(default_factory=list)
+    """Places of the items of which something was cut off."""
+    depths: list[int] | None = None
+    """Passes that each took, of a long one's windows the most; None where all take the same."""
+
+
+def warn_truncated(truncated: int, total: int, max_length: int | None) -> None:
+    """Warn of items that were cut, where any were."""
+    if truncated:
+        logger.warning(
+            "%d of %d texts (%.1f %%) were longer than %d tokens and were cut to their beginning",
+            truncated,
+            total,
+            100 * truncated / total,
+            max_length,
+        )
 
 
 class PackedEngine(ABC, Generic[ItemT, AnswerT]):
@@ -90,55 +107,52 @@ class PackedEngine(ABC, Generic[ItemT, AnswerT]):
         """Make one answer an item of the outputs of all its texts."""
 
     def answers(self, items: Sequence[ItemT]) -> Answers[AnswerT]:
-        """Return an answer an item, in the order of `items`, and count those of which something was cut off."""
-        if len(items) == 1:
-            return self._one(items)
-        rows: list[AnswerT] = []
-        truncated = 0
+        """Return an answer an item, in the order of `items`."""
+        parts: list[Answers[AnswerT]] = []
+        truncated: list[int] = []
         for first in range(0, len(items), self.settings.chunk):
             chunk = items[first : first + self.settings.chunk]
-            encoded = self.encode_items(chunk)
-            truncated += len(encoded.truncated)
-            rows += self.encoded_answers(encoded, chunk)
-        return Answers(rows=rows, truncated=truncated)
+            parts.append(self.encoded_answers(self.encode_items(chunk), chunk))
+            truncated += [first + place for place in parts[-1].truncated]
+        if len(parts) == 1:
+            return parts[0]
+        return Answers(
+            rows=[row for part in parts for row in part.rows],
+            tokens=[count for part in parts for count in part.tokens],
+            truncated=truncated,
+            depths=[depth for part in parts for depth in part.depths or ()] or None,
+        )
 
     def reported_answers(self, items: Sequence[ItemT]) -> list[AnswerT]:
         """Return an answer an item, in the order of `items`; a warning says of how many something was cut off."""
         answers = self.answers(items)
-        self.report(answers.truncated, len(items))
+        warn_truncated(len(answers.truncated), len(items), self.max_length)
         return answers.rows
 
-    def report(self, truncated: int, total: int) -> None:
-        """Warn of texts that were cut, where any were."""
-        if truncated:
-            logger.warning(
-                "%d of %d texts (%.1f %%) were longer than %d tokens and were cut to their beginning",
-                truncated,
-                total,
-                100 * truncated / total,
-                self.max_length,
-            )
-
-    def encoded_answers(self, encoded: EncodedExamples, items: Sequence[ItemT]) -> list[AnswerT]:
+    def encoded_answers(self, encoded: EncodedExamples, items: Sequence[ItemT]) -> Answers[AnswerT]:
         """Return an answer an item, of items that are encoded already."""
+        with self._evaluating():
+            outputs, depths = self._said(encoded)
+        bounds = list(pairwise(encoded.starts.tolist()))
+        return Answers(
+            rows=self.joined(outputs, encoded, items),
+            tokens=[sum(map(len, encoded[start:end])) for start, end in bounds],
+            truncated=encoded.truncated.tolist(),
+            depths=None if depths is None else [max(depths[start:end]) for start, end in bounds],
+        )
+
+    def _said(self, encoded: Sequence[Encoded]) -> tuple[Sequence[Any], list[int] | None]:
+        """Return the module's outputs for every encoded text, and the passes that each took where they differ."""
+        if len(encoded) == 1:  # one request: nothing to sort
+            return self._run(encoded), None
         outputs: list[Any] = [None] * len(encoded)
         lengths = np.fromiter((len(one) for one in encoded), dtype=np.int64, count=len(encoded))
-        with self._evaluating():
-            for indices in token_budget_batches(lengths, self.settings.max_tokens, self.settings.max_texts):
-                places = indices.tolist()
-                found = self._run([encoded[place] for place in places])
-                for place, one in zip(places, found, strict=True):
-                    outputs[place] = one
-        return self.joined(outputs, encoded, items)
-
-    def _one(self, items: Sequence[ItemT]) -> Answers[AnswerT]:
-        """Answer one request: the same steps as for many, without chunks, sorting and groups."""
-        encoded = self.encode_items(items)
-        if len(encoded) > 1:
-            return Answers(rows=self.encoded_answers(encoded, items), truncated=len(encoded.truncated))
-        with self._evaluating():
-            outputs = self._run(encoded)
-        return Answers(rows=self.joined(outputs, encoded, items), truncated=len(encoded.truncated))
+        for indices in token_budget_batches(lengths, self.settings.max_tokens, self.settings.max_texts):
+            places = indices.tolist()
+            found = self._run([encoded[place] for place in places])
+            for place, one in zip(places, found, strict=True):
+                outputs[place] = one
+        return outputs, None
 
     def _run(self, encoded: Sequence[Encoded]) -> Sequence[Any]:
         batch = packed(encoded)

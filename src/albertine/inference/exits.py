@@ -5,6 +5,7 @@ D passes, M encoded texts.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,14 +46,7 @@ class ExitCurve:
 
     def to_dict(self) -> dict[str, object]:
         """Return every field under its name, ready for JSON."""
-        return {
-            "metric": self.metric,
-            "by_depth": list(self.by_depth),
-            "allowed_loss": self.allowed_loss,
-            "threshold": self.threshold,
-            "value": self.value,
-            "mean_depth": self.mean_depth,
-        }
+        return dataclasses.asdict(self) | {"by_depth": list(self.by_depth)}
 
 
 def calibrate_exits(model: Model, examples: Sequence[Example], *, allowed_loss: float = 0.005) -> ExitCurve:

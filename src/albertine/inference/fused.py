@@ -9,23 +9,23 @@ S tokens, H hidden width, A heads, M chosen tokens.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from albertine.inference.int8_plan import Int8Plan, Product
+from albertine.inference.int8_plan import Int8Plan
 from albertine.inference.kernels import Int8Linear, Int8Weight, LinearKernel, float_linear
 from albertine.inference.precision import Precision, reduced
-from albertine.models.attention import AttentionBlock, Layout
+from albertine.inference.products import Product, joined_layers, layers_of, parts_of_pass
+from albertine.models.attention import Layout
 from albertine.models.encoder import Encoder
-from albertine.models.layers import FeedForwardBlock
 from albertine.models.outputs import PassOutput
-from albertine.models.rectangles import all_tokens, chosen_tokens
+from albertine.models.rectangles import all_tokens, attention_weights, chosen_tokens
 
 __all__ = ["FusedEncoder", "Watch", "inference_copy"]
 
@@ -102,7 +102,7 @@ class _Pass:
             others = keyed.spread(answering(entering), 2)
             rectangles = [(*one, *two) for one, two in zip(queries, others, strict=True)]
         contexts = [
-            (_mixed(queries, keys, values, group.mask, self.heads),)
+            (torch.bmm(attention_weights(queries, keys, group.mask, self.heads), values),)
             for (queries, keys, values), group in zip(rectangles, layout.groups, strict=True)
         ]
         return asked.gather(contexts), hidden
@@ -204,17 +204,14 @@ class _Layers:
         self._states = states
         self._ranges = {} if plan is None else plan.ranges
         self._watch = watch
-        self._known: dict[tuple[int, ...], Any] = {}
+        self._floats: dict[tuple[int, ...], LinearKernel] = {}
+        self._integers: dict[tuple[int, ...], Int8Weight] = {}
         """What is laid out, by the layers whose weights it has."""
 
     def laid_out(self, index: int) -> _Pass:
         """Return pass `index`."""
-        blocks = self._encoder.config.blocks_of_pass(index)
-        mixing = self._encoder.attention_blocks[blocks.attention]
-        mapping = self._encoder.feed_forward_blocks[blocks.feed_forward]
-        assert isinstance(mixing, AttentionBlock), "a plain encoder"
-        assert isinstance(mapping, FeedForwardBlock), "a plain encoder"
-        query, key, value = mixing.query, mixing.key, mixing.value
+        mixing, mapping = parts_of_pass(self._encoder, index)
+        query, key, value = layers_of(self._encoder, index, "projected")
         return _Pass(
             heads=mixing.num_attention_heads,
             projected=self._product(index, "projected", query, key, value),
@@ -222,27 +219,29 @@ class _Layers:
                 self._product(index, "projected", query),
                 self._product(index, "projected", key, value),
             ),
-            output=self._product(index, "output", mixing.output),
+            output=self._product(index, "output"),
             attention_norm=self._norm(mixing.layer_norm),
-            inner=self._product(index, "inner", mapping.intermediate),
-            outer=self._product(index, "outer", mapping.output),
+            inner=self._product(index, "inner"),
+            outer=self._product(index, "outer"),
             feed_forward_norm=self._norm(mapping.layer_norm),
             pre_norm=mixing.pre_norm,
         )
 
     def _product(self, index: int, product: Product, *layers: nn.Linear) -> LinearKernel:
+        """Lay out a product, or of its layers those that are named."""
+        layers = layers or layers_of(self._encoder, index, product)
         activation = self._encoder.config.hidden_act if product == "inner" else "none"
         inputs = self._ranges.get((index, product))
         known = tuple(id(layer) for layer in layers)
         if inputs is None:
-            if known not in self._known:
-                self._known[known] = float_linear(*_joined(layers), self._states, activation)
-            kernel: LinearKernel = self._known[known]
+            if known not in self._floats:
+                self._floats[known] = float_linear(*joined_layers(layers), self._states, activation)
+            kernel: LinearKernel = self._floats[known]
         else:
-            if (*known, 8) not in self._known:
-                self._known[*known, 8] = Int8Weight.of(*_joined(layers), inputs.channels)
+            if known not in self._integers:
+                self._integers[known] = Int8Weight.of(*joined_layers(layers), inputs.channels)
             outputs = self._ranges.get((index, "outer")) if product == "inner" else None
-            kernel = Int8Linear(self._known[*known, 8], inputs, self._states, activation, outputs)
+            kernel = Int8Linear(self._integers[known], inputs, self._states, activation, outputs)
         if self._watch is None:
             return kernel
         return _Watched(kernel, functools.partial(self._watch, index, product))
@@ -263,10 +262,6 @@ class _Watched:
     def added(self, inputs: Tensor, residual: Tensor) -> Tensor:
         self.seen(inputs)
         return self.kernel.added(inputs, residual)
-
-
-def _joined(layers: Sequence[nn.Linear]) -> tuple[Tensor, Tensor]:
-    return torch.cat([one.weight.detach() for one in layers]), torch.cat([one.bias.detach() for one in layers])
 
 
 def inference_copy(
@@ -324,14 +319,3 @@ def _mixed_at_once(projected: Tensor, layout: Layout, heads: int) -> Tensor:
     mask = None if group.mask is None else group.mask.to(projected.dtype)
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2).flatten(0, 1)
     return mixed if layout.slots is None else mixed.index_select(0, layout.slots)
-
-
-def _mixed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, heads: int) -> Tensor:
-    """Scaled dot-product attention of a rectangle's texts, [R * A, L, D]."""
-    if mask is None:
-        shown, beta = query.new_empty(()), 0.0
-    else:
-        shown, beta = mask.to(query.dtype).expand(-1, heads, -1, -1).reshape(len(query), 1, -1), 1.0
-    weights = torch.baddbmm(shown, query, key.transpose(1, 2), beta=beta, alpha=query.shape[-1] ** -0.5)
-    torch.softmax(weights, dim=-1, out=weights)
-    return torch.bmm(weights, value)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from albertine.errors import ConfigError
+from albertine.inference.bench import speed_ratio
 from albertine.inference.engine import Engine
 from albertine.inference.fused import Watch, inference_copy
 from albertine.inference.int8_calibration import calibrated_plan
-from albertine.inference.int8_plan import Int8Plan, Product
+from albertine.inference.int8_plan import Int8Plan
 from albertine.inference.kernels import int8_is_supported
 from albertine.inference.model import Model
 from albertine.inference.precision import Precision
+from albertine.inference.products import Product
 from albertine.models.encoder import Encoder
-from albertine.records import Example, Prediction
+from albertine.records import Example
 
 __all__ = ["Int8Result", "fit_int8", "model_plan"]
 
@@ -25,7 +25,6 @@ logger = logging.getLogger("albertine")
 
 _WORTHWHILE = 1.1
 """Times as fast as the best floating-point type; below it int8 is not taken."""
-_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ def fit_int8(
     plain = _engine(model, None)
     before = plain.reported_answers(examples)
     unrounded = task.score(before, examples, config)[metric]
-    usual = [_said(one) for one in task.decode(before, examples, config)]
+    usual = [one.answer for one in task.decode(before, examples, config)]
     order = sorted(plan.ranges, key=lambda key: -errors[key])
     left_out: list[tuple[int, Product]] = []
     while True:
@@ -92,7 +91,7 @@ def fit_int8(
         after = engine.reported_answers(examples)
         rounded = task.score(after, examples, config)[metric]
         changed = sum(
-            one != _said(other) for one, other in zip(usual, task.decode(after, examples, config), strict=True)
+            one != other.answer for one, other in zip(usual, task.decode(after, examples, config), strict=True)
         ) / len(examples)
         loss = unrounded - rounded if task.greater_is_better else rounded - unrounded
         logger.info(
@@ -103,7 +102,7 @@ def fit_int8(
             break
         rest = order[len(left_out) :]
         left_out += rest[: max(1, len(rest) // 4)]
-    speed = _speed(engine, plain, examples)
+    speed = speed_ratio(engine, plain, examples)
     logger.info("int8 answers %.2f times as fast as %s", speed, model.precision)
     result = Int8Result(
         plan=None,
@@ -129,12 +128,6 @@ def model_plan(model: Model, examples: Sequence[Example]) -> tuple[Int8Plan, dic
     return calibrated_plan(encoder, lambda watch: _engine(model, None, watch).reported_answers(examples))
 
 
-def _said(one: Prediction) -> tuple[object, ...]:
-    """Return what of a prediction is an answer; scores aside, which always differ in their last digits."""
-    spans = tuple((span.start, span.end, span.label) for span in one.spans)
-    return one.label, one.labels, one.text, spans, one.opinions, one.abstained
-
-
 def _encoder(model: Model) -> Encoder:
     """Return the model's encoder.
 
@@ -154,17 +147,3 @@ def _engine(model: Model, plan: Int8Plan | None, watch: Watch | None = None) -> 
     precision: Precision = model.precision if watch is None else "fp32"
     module = inference_copy(model.module, precision, plan, watch=watch)
     return Engine(module, model.tokenizer, model.task, model.task_config, precision=precision)
-
-
-def _speed(fast: Engine, usual: Engine, examples: Sequence[Example]) -> float:
-    """Return how many times as fast one engine is as the other, the median of turns."""
-    encoded = usual.encode_items(examples)
-    ratios = []
-    for _ in range(_ROUNDS):
-        seconds = []
-        for engine in (usual, fast):
-            begin = time.perf_counter()
-            engine.encoded_answers(encoded, examples)
-            seconds.append(time.perf_counter() - begin)
-        ratios.append(seconds[0] / seconds[1])
-    return statistics.median(ratios)

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from albertine.inference.fused import Watch
-from albertine.inference.int8_plan import Int8Plan, Product, block_of
+from albertine.inference.int8_plan import Int8Plan
 from albertine.inference.kernels import Int8Range
-from albertine.models.attention import AttentionBlock
+from albertine.inference.products import Product, block_of, joined_layers, layers_of
 from albertine.models.encoder import Encoder
-from albertine.models.layers import FeedForwardBlock
 
 __all__ = ["calibrated_plan"]
 
@@ -55,7 +54,7 @@ def calibrated_plan(
     errors: dict[tuple[int, Product], float] = {}
     for key, parts in samples.items():
         rows = torch.cat(parts)[:_ROWS]
-        weight = _weight(encoder, *key)
+        weight, _ = joined_layers(layers_of(encoder, *key))
         one = _range(rows, channels[block_of(encoder.config, *key), key[1]])
         ranges[key], errors[key] = one, _error(rows, weight, one)
     return Int8Plan(ranges=ranges, facts={}), errors
@@ -75,7 +74,8 @@ def _channels(encoder: Encoder, highest: dict[tuple[int, Product], Tensor]) -> d
             found[place] = torch.ones(1)
             continue
         least = torch.finfo(torch.float32).tiny
-        columns = _weight(encoder, index, product).abs().amax(dim=0).clamp_min(1e-5)
+        weight, _ = joined_layers(layers_of(encoder, index, product))
+        columns = weight.abs().amax(dim=0).clamp_min(1e-5)
         smooth = peaks[place].clamp_min(1e-5) ** _SMOOTHING / columns ** (1 - _SMOOTHING)
         found[place] = (smooth / smooth.log().mean().exp()).clamp_min(least)
     return found
@@ -105,18 +105,3 @@ def _error(rows: Tensor, weight: Tensor, one: Int8Range) -> float:
     scales = folded.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127
     rounded = _rounded(rows / one.channels, one) @ ((folded / scales).round() * scales).T
     return float((rounded - exact).norm() / exact.norm().clamp_min(1e-12))
-
-
-def _weight(encoder: Encoder, index: int, product: Product) -> Tensor:
-    blocks = encoder.config.blocks_of_pass(index)
-    mixing = encoder.attention_blocks[blocks.attention]
-    mapping = encoder.feed_forward_blocks[blocks.feed_forward]
-    assert isinstance(mixing, AttentionBlock), "a plain encoder"
-    assert isinstance(mapping, FeedForwardBlock), "a plain encoder"
-    layers: dict[Product, tuple[nn.Linear, ...]] = {
-        "projected": (mixing.query, mixing.key, mixing.value),
-        "output": (mixing.output,),
-        "inner": (mapping.intermediate,),
-        "outer": (mapping.output,),
-    }
-    return torch.cat([one.weight.detach().float() for one in layers[product]])

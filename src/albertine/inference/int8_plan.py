@@ -1,7 +1,4 @@
-"""Which products of an encoder run in int8, and how their inputs are rounded: made once, kept with the model.
-
-H hidden width, F inner width.
-"""
+"""Which products of an encoder run in int8, and how their inputs are rounded: made once, kept with the model."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,20 +14,10 @@ from torch import Tensor
 
 from albertine.errors import CheckpointError
 from albertine.inference.kernels import Int8Range
+from albertine.inference.products import PRODUCTS, Product, block_of
 from albertine.models.config import EncoderConfig
 
-__all__ = ["PRODUCTS", "Int8Plan", "Product", "block_of"]
-
-Product = Literal["projected", "output", "inner", "outer"]
-"""The products of a pass: queries, keys and values [H, 3 H]; attention's output [H, H]; the feed-forward part's first
-[H, F] and second [F, H]."""
-PRODUCTS: tuple[Product, ...] = get_args(Product)
-
-
-def block_of(config: EncoderConfig, index: int, product: Product) -> int:
-    """Return the block of weights that a product of pass `index` uses."""
-    blocks = config.blocks_of_pass(index)
-    return blocks.attention if product in ("projected", "output") else blocks.feed_forward
+__all__ = ["Int8Plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ def load(
     """
     path = Path(folder)
     if not (path / TASK_FILE).is_file():
-        return _load_checkpoint(folder, device=device, precision=precision, settings=settings)
+        return _load_checkpoint(folder, device=device, precision=precision, depth=depth, settings=settings)
     contents = read_model_folder(path)
     assert contents.task is not None, "task.json is there"
     where = str(path / TASK_FILE)
@@ -112,6 +112,7 @@ def _load_checkpoint(
     *,
     device: str,
     precision: PrecisionAsked,
+    depth: Depth | None,
     settings: EngineSettings | None,
 ) -> Model:
     """Open a model that another program fine-tuned."""
@@ -149,6 +150,7 @@ def _load_checkpoint(
         task=task,
         task_config=task_config,
         precision=precision,
+        depth=depth,
         settings=settings,
     )
 

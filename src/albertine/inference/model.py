@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from albertine.checkpoints.huggingface import model_type
 from albertine.checkpoints.native import PLAN_FILE, write_model_folder
 from albertine.errors import ConfigError, UserError
 from albertine.inference.early_exit import ExitingEngine
-from albertine.inference.engine import Engine, EngineSettings
+from albertine.inference.engine import Answers, Engine, EngineSettings, warn_truncated
 from albertine.inference.folder import baseline_name, folder_config, folder_tensors
 from albertine.inference.fused import inference_copy
 from albertine.inference.inputs import Input, examples_of
@@ -189,21 +189,29 @@ class Model:
 
     def predict_examples(self, examples: Sequence[Example]) -> list[Prediction]:
         """Answer examples as they were read from a file, in their order; their labels are not looked at."""
-        if not isinstance(self.predictor, ExitingEngine):
-            found = self.task.decode(self.answer_examples(examples), examples, self.task_config)
-            return found if self.depth is None else [replace(one, depth=cast("int", self.depth)) for one in found]
-        self.task.check_inputs(examples, self.task_config)
-        answers, depths = self.predictor.deep_answers(examples)
-        self.predictor.report(answers.truncated, len(examples))
-        found = self.task.decode(answers.rows, examples, self.task_config)
-        return [replace(one, depth=depth) for one, depth in zip(found, depths, strict=True)]
+        return self.predictions(self._reported(examples), examples)
 
     def answer_examples(self, examples: Sequence[Example]) -> list[Any]:
         """Return the task's answers, before they become predictions; the examples' own are not looked at."""
+        return self._reported(examples).rows
+
+    def answers(self, examples: Sequence[Example]) -> Answers[Any]:
+        """Return the task's answers, what was read for each and what was cut; no warning says so."""
         if not examples:
-            return []
+            return Answers(rows=[], tokens=[])
         self.task.check_inputs(examples, self.task_config)
-        return self.predictor.reported_answers(examples)
+        return self.predictor.answers(examples)
+
+    def predictions(self, answers: Answers[Any], examples: Sequence[Example]) -> list[Prediction]:
+        """Turn what `answers` gave for examples into predictions."""
+        found = self.task.decode(answers.rows, examples, self.task_config)
+        depths: Sequence[int] = [self.depth] * len(found) if isinstance(self.depth, int) else answers.depths or ()
+        return [replace(one, depth=depth) for one, depth in zip(found, depths, strict=True)] if depths else found
+
+    def _reported(self, examples: Sequence[Example]) -> Answers[Any]:
+        answers = self.answers(examples)
+        warn_truncated(len(answers.truncated), len(examples), self.task_config.max_length)
+        return answers
 
     def scores(self, texts: Sequence[Input]) -> FloatArray:
         """Return the probability of every label, [N, C] float32, in the order of texts and `labels`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from albertine.inference.engine import Answers
 from albertine.models.solved import SolvedModel
 from albertine.records import Example
 from albertine.tasks.config import TaskConfig
@@ -16,7 +17,7 @@ __all__ = ["Predictor", "SolvedPredictor"]
 class Predictor(Protocol):
     """Whatever turns examples into the answers of a task."""
 
-    def reported_answers(self, items: Sequence[Example]) -> list[Any]:
+    def answers(self, items: Sequence[Example]) -> Answers[Any]:
         """Return one answer an example, in their order."""
 
 
@@ -35,7 +36,7 @@ class SolvedPredictor:
         self._answers = task.solving.answers
         self._task_config = task_config
 
-    def reported_answers(self, items: Sequence[Example]) -> list[Any]:
+    def answers(self, items: Sequence[Example]) -> Answers[Any]:
         """Return the task's answers, one an example, in their order."""
         outputs = self.solved.outputs([one.text for one in items], [one.text_pair for one in items])
-        return self._answers(outputs, self._task_config)
+        return Answers(rows=self._answers(outputs, self._task_config), tokens=[0] * len(items))

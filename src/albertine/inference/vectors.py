@@ -17,7 +17,7 @@ from albertine.checkpoints.native import TASK_FILE
 from albertine.checkpoints.reading import read_json
 from albertine.errors import CheckpointError, ConfigError, UserError, unknown_name
 from albertine.files import atomic_path
-from albertine.inference.engine import EngineSettings, PackedEngine
+from albertine.inference.engine import EngineSettings, PackedEngine, warn_truncated
 from albertine.inference.fused import inference_copy
 from albertine.inference.precision import Precision, choose_precision
 from albertine.models.pooling import PoolingMode, SentenceEncoder, SentencePooling
@@ -98,7 +98,7 @@ class VectorEngine(PackedEngine[str, FloatArray]):
         truncated = 0
         for first in range(0, len(texts), self.settings.chunk):
             found = self.answers(texts[first : first + self.settings.chunk])
-            truncated += found.truncated
+            truncated += len(found.truncated)
             np.stack(found.rows, out=rows[first : first + len(found.rows)])
         return rows, truncated
 
@@ -156,7 +156,7 @@ class VectorModel:
         """
         checked = _checked(texts)
         rows, truncated = self.engine.vectors(checked)
-        self.engine.report(truncated, len(checked))
+        warn_truncated(truncated, len(checked), self.max_length)
         return rows
 
     def encode_pieces(self, pieces: Iterable[Sequence[str]]) -> Iterator[VectorPiece]:
@@ -171,7 +171,7 @@ class VectorModel:
             truncated += cut
             total += len(piece)
             yield VectorPiece(texts=piece, vectors=rows)
-        self.engine.report(truncated, total)
+        warn_truncated(truncated, total, self.max_length)
 
 
 def encode(

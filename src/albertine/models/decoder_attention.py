@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from albertine.models.attention import HIDDEN_KEY, Layout, attend
 from albertine.models.config import EncoderConfig
-from albertine.models.dropout import drop_in_place, keep_mask, keep_scale
 from albertine.models.layers import Dropout
 from albertine.models.rectangles import Rectangles, all_tokens
 from albertine.models.training_blocks import (
@@ -26,6 +25,7 @@ from albertine.models.training_blocks import (
     divided,
     joined,
     linear_gradients,
+    mix,
     mix_gradients,
     product_dtype,
     usable,
@@ -199,7 +199,7 @@ class _Attention(torch.autograd.Function):
         mixing: list[Tensor | None] = []
         contexts = []
         for (queries, keys, values), mask in zip(rectangles, view.masks, strict=True):
-            shares, kept, mixed = _mix(queries, keys, values, mask, choices)
+            shares, kept, mixed = mix(queries, keys, values, mask, choices)
             mixing += queries, keys, values, shares, kept
             contexts.append((mixed,))
         context = view.asking.gather(contexts)
@@ -250,24 +250,3 @@ class _Attention(torch.autograd.Function):
 
 
 _attention: Callable[..., Tensor] = _Attention.apply
-
-
-def _mix(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, choices: BlockChoices
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return the weights before dropout, [R * A, L, K], what dropout keeps of them, and the mixed values."""
-    if mask is None:
-        shown, beta = query.new_empty(()), 0.0
-    else:
-        # one mask for all rows stands for every head as it is
-        rows = mask.squeeze(1).to(query.dtype)
-        shown, beta = rows if len(rows) == 1 else rows.repeat_interleave(choices.heads, 0), 1.0
-    weights = torch.baddbmm(shown, query, key.transpose(1, 2), beta=beta, alpha=query.shape[-1] ** -0.5)
-    torch.softmax(weights, dim=-1, out=weights)
-    if not choices.weights_dropout:
-        return weights, None, torch.bmm(weights, value)
-    kept = keep_mask(weights.shape, choices.weights_dropout)
-    dropped = weights.clone()
-    drop_in_place(dropped, kept)
-    rate = keep_scale(choices.weights_dropout)
-    return weights, kept, torch.baddbmm(query.new_empty(()), dropped, value, beta=0.0, alpha=rate)

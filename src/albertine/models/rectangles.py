@@ -1,6 +1,7 @@
 """Tokens brought into the rectangles in which attention treats texts of similar length together, and back.
 
-S tokens, M chosen tokens, N texts, H hidden width, A heads, D = H / A, R rows of a rectangle, L its length.
+S tokens, M chosen tokens, N texts, H hidden width, A heads, D = H / A, R rows of a rectangle, L its length, K tokens
+that are looked at in a row.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 if TYPE_CHECKING:  # the module of that file calls those that call this one
     from albertine.models.attention import Layout
 
-__all__ = ["Rectangles", "all_tokens", "chosen_tokens"]
+__all__ = ["Rectangles", "all_tokens", "attention_weights", "chosen_tokens"]
 
 
 class Rectangles:
@@ -96,3 +97,23 @@ def chosen_tokens(layout: Layout, heads: int, rows: Tensor) -> Rectangles:
         shapes.append((group.rows, length))
         narrow += group.rows * length
     return Rectangles(shapes, row_starts[text] + place, heads)
+
+
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None, heads: int) -> Tensor:
+    """Return how much every token of a rectangle takes of those that it looks at, [R * A, L, K], in the type of both.
+
+    Args:
+        query: [R * A, L, D].
+        key: [R * A, K, D].
+        mask: added to the scores, [R, 1, 1, K] or [1, 1, L, K]; None where all is seen.
+        heads: A.
+    """
+    if mask is None:
+        shown, beta = query.new_empty(()), 0.0
+    else:
+        shown, beta = mask.to(query.dtype), 1.0
+        # one mask for all rows stands for every head as it is
+        shown = shown.squeeze(1) if len(shown) == 1 else shown.expand(-1, heads, -1, -1).flatten(0, 1)
+    weights = torch.baddbmm(shown, query, key.transpose(1, 2), beta=beta, alpha=query.shape[-1] ** -0.5)
+    torch.softmax(weights, dim=-1, out=weights)
+    return weights

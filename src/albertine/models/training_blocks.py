@@ -5,7 +5,8 @@ product for query, key and value, products in bf16 from end to end instead of ca
 its gradient in place, and nothing kept for the way back that is not needed there. The residual sum and the LayerNorm
 stay in fp32, as under autocast.
 
-S tokens, H hidden width, F inner width, A heads, D = H / A, R rows of a rectangle, L its length, M chosen tokens.
+S tokens, H hidden width, F inner width, A heads, D = H / A, R rows of a rectangle, L its length, K tokens that are
+looked at in a row, M chosen tokens.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 
 from albertine.models.dropout import Dropout, drop_in_place, keep_mask, keep_scale
-from albertine.models.rectangles import Rectangles, all_tokens, chosen_tokens
+from albertine.models.rectangles import Rectangles, all_tokens, attention_weights, chosen_tokens
 
 if TYPE_CHECKING:  # the modules of these files call this one
     from albertine.models.attention import AttentionBlock, Layout
@@ -37,6 +38,7 @@ __all__ = [
     "feed_forward_block",
     "joined",
     "linear_gradients",
+    "mix",
     "mix_gradients",
     "plain_blocks",
     "product_dtype",
@@ -258,7 +260,7 @@ class _Attention(torch.autograd.Function):
         mixing: list[Tensor | None] = []
         contexts = []
         for (queries, keys, values), group in zip(rectangles, layout.groups, strict=True):
-            shares, kept, mixed = _mix(queries, keys, values, group.mask, choices)
+            shares, kept, mixed = mix(queries, keys, values, group.mask, choices)
             mixing += queries, keys, values, shares, kept
             contexts.append((mixed,))
         context = asked.gather(contexts)
@@ -328,17 +330,11 @@ def divided(whole: Tensor | None, parts: int) -> list[Tensor | None]:
     return [None] * parts if whole is None else list(whole.chunk(parts))
 
 
-def _mix(
+def mix(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, choices: BlockChoices
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return the weights before dropout, [R * A, L, L], what dropout keeps of them, and the mixed values."""
-    scale = query.shape[-1] ** -0.5
-    if mask is None:
-        shown, beta = query.new_empty(()), 0.0
-    else:
-        shown, beta = mask.to(query.dtype).expand(-1, choices.heads, -1, -1).reshape(len(query), 1, -1), 1.0
-    weights = torch.baddbmm(shown, query, key.transpose(1, 2), beta=beta, alpha=scale)
-    torch.softmax(weights, dim=-1, out=weights)
+    """Return the weights before dropout, [R * A, L, K], what dropout keeps of them, and the mixed values."""
+    weights = attention_weights(query, key, mask, choices.heads)
     if not choices.weights_dropout:
         return weights, None, torch.bmm(weights, value)
     kept = keep_mask(weights.shape, choices.weights_dropout)

@@ -38,6 +38,7 @@ def prediction(answered: Answered, *, scores: bool) -> PredictionOut:
         opinions=None if found.opinions is None else [_opinion(one) for one in found.opinions],
         abstained=True if found.abstained else None,
         truncated=True if answered.truncated else None,
+        depth=found.depth,
     )
 
 

@@ -110,7 +110,7 @@ def open_source(source: ModelSource, options: ServerOptions, explainer: Explaine
     else:
         folder = source.folder
         if _has_task(folder):
-            model = load(folder, precision=options.precision)
+            model = load(folder, precision=options.precision, depth=options.depth)
             vectors = _vectors_of(model)
         else:
             vectors = load_vectors(folder)

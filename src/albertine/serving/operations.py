@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from albertine.errors import FailureError
-from albertine.inference.engine import Engine
+from albertine.inference.engine import Answers
 from albertine.inference.model import Model
 from albertine.inference.search import Index
 from albertine.inference.vectors import VectorModel
-from albertine.records import EncodedExamples, Example, Prediction
+from albertine.records import Example, Prediction
 from albertine.serving.jobs import Answered
 
 __all__ = ["Encoding", "Explainer", "Explaining", "Predicting", "Query", "Searching"]
@@ -62,23 +61,11 @@ class Predicting:
             UserError: an example is not of the model's kind.
             FailureError: the model gave a number that is none.
         """
-        model, engine = self.model, self.model.predictor
-        cut: set[int] = set()
-        if type(engine) is Engine:  # the steps of `predict_examples`, so that the tokens are known
-            model.task.check_inputs(items, model.task_config)
-            encoded = engine.encode_items(items)
-            answers = engine.encoded_answers(encoded, items)
-            predictions = model.task.decode(answers, items, model.task_config)
-            tokens, cut = _tokens(encoded), set(encoded.truncated.tolist())
-        else:
-            predictions = model.predict_examples(items)
-            tokens = [0] * len(items)
+        answers = self.model.answers(items)
+        predictions = self.model.predictions(answers, items)
         for one in predictions:
             _check_finite(one)
-        return [
-            Answered(one, count, place in cut)
-            for place, (one, count) in enumerate(zip(predictions, tokens, strict=True))
-        ]
+        return _answered(predictions, answers)
 
 
 class Encoding:
@@ -100,16 +87,10 @@ class Encoding:
         Raises:
             FailureError: a number of a vector is none.
         """
-        engine = self.vectors.engine
-        encoded = engine.encode_items(items)
-        rows = engine.encoded_answers(encoded, items)
-        cut = set(encoded.truncated.tolist())
-        if not all(np.isfinite(row).all() for row in rows):
+        found = self.vectors.engine.answers(items)
+        if not all(np.isfinite(row).all() for row in found.rows):
             raise FailureError("the encoder gives vectors that are not finite")
-        return [
-            Answered(row, count, place in cut)
-            for place, (row, count) in enumerate(zip(rows, _tokens(encoded), strict=True))
-        ]
+        return _answered(found.rows, found)
 
 
 class Searching:
@@ -134,8 +115,8 @@ class Searching:
         index = self.index
         texts = [text for text, _ in items]
         found = index.search(texts, max(k for _, k in items))
-        tokens = _tokens(index.encoder.engine.encode_items([index.query_prompt + text for text in texts]))
-        return [Answered(hits[:k], count) for hits, (_, k), count in zip(found, items, tokens, strict=True)]
+        read = index.encoder.engine.encode_items([index.query_prompt + text for text in texts])
+        return [Answered(hits[:k], len(one)) for hits, (_, k), one in zip(found, items, read, strict=True)]
 
 
 class Explaining:
@@ -157,10 +138,13 @@ class Explaining:
         return [Answered(self.explainer.explain(self.model, example, label), 0) for example, label in items]
 
 
-def _tokens(encoded: EncodedExamples) -> list[int]:
-    """Return the tokens of every item, over all its windows."""
-    lengths = [len(one) for one in encoded]
-    return [sum(lengths[start:end]) for start, end in pairwise(encoded.starts.tolist())]
+def _answered(values: Sequence[object], found: Answers[Any]) -> list[Answered]:
+    """Return what goes to the callers, beside it what was read for it."""
+    cut = set(found.truncated)
+    return [
+        Answered(value, count, place in cut)
+        for place, (value, count) in enumerate(zip(values, found.tokens, strict=True))
+    ]
 
 
 def _check_finite(prediction: Prediction) -> None:

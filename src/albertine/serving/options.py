@@ -30,6 +30,8 @@ class ServerOptions:
     """0 for any that is free; the first line of the log says which."""
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     """Of the matrix products of task models. Vectors are always made in fp32: they are compared with kept ones."""
+    depth: int | Literal["auto"] | None = None
+    """Passes that task models take, auto: as many as a text needs; None for all. Less takes models trained for it."""
     batch_tokens: int = 4096
     """The most that one micro-batch takes up, in estimated tokens."""
     batch_wait_ms: float = 0.0
@@ -80,7 +82,7 @@ class ServerOptions:
     """Write the texts of requests to the log; they may be private."""
 
     def __post_init__(self) -> None:
-        least = {"port": 0, "batch_wait_ms": 0.0, "grace": 0.0, "requests_per_minute": 0}
+        least = {"port": 0, "depth": 1, "batch_wait_ms": 0.0, "grace": 0.0, "requests_per_minute": 0}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int | float):

@@ -257,6 +257,9 @@ class PredictionOut(Answer):
         default=None,
         description="True where the input was longer than the model reads and was cut; else absent.",
     )
+    depth: int | None = Field(
+        default=None, description="Passes that the answer took, where the server answers below the full depth."
+    )
 
 
 class PredictResponse(Answer):

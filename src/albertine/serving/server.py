@@ -78,7 +78,7 @@ def serve(
     service = Service(
         model_sources(named, indexes), chosen, keys=read_keys(chosen), explainers=_registered_explainers()
     )
-    prepare_computing(serving=True)
+    prepare_computing(answering=True)
     with _listening(chosen) as listener:
         port = listener.getsockname()[1]
         if not chosen.loopback and not service.keys.needed:

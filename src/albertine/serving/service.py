@@ -17,7 +17,7 @@ from albertine.serving.sources import ModelSource
 from albertine.serving.state_schemas import Capability, ServerState
 from albertine.serving.worker import Overloaded
 
-__all__ = ["Service", "overloaded"]
+__all__ = ["Service", "check_room", "overloaded"]
 
 _LOADING_RETRY = 2
 _STOPPING_RETRY = 5
@@ -191,16 +191,7 @@ class Service:
                 next_step="Send it again, to another server or to this one once it is back",
                 retry_after=_STOPPING_RETRY,
             )
-        if self.active >= self.options.max_requests:
-            raise Problem(
-                503,
-                "overloaded",
-                "too many requests are being answered",
-                received=str(self.active),
-                allowed=f"{self.options.max_requests} at a time",
-                next_step="Send it again later",
-                retry_after=1,
-            )
+        check_room("requests", self.active, self.options.max_requests)
 
     def _gauges(self) -> dict[str, dict[str, float]]:
         workers = {name: one.current.worker for name, one in self.models.items() if one.current is not None}
@@ -210,6 +201,24 @@ class Service:
             "queue_seconds": {name: worker.expected_wait() for name, worker in workers.items()},
             "ready": {name: float(one.state == "ready") for name, one in self.models.items()},
         }
+
+
+def check_room(kind: str, running: int, most: int) -> None:
+    """Refuse one more of what the server answers so many of at a time.
+
+    Raises:
+        Problem: there is no room.
+    """
+    if running >= most:
+        raise Problem(
+            503,
+            "overloaded",
+            f"too many {kind} are being answered",
+            received=str(running),
+            allowed=f"{most} at a time",
+            next_step="Send it again later",
+            retry_after=1,
+        )
 
 
 def overloaded(error: Overloaded, model: str) -> Problem:

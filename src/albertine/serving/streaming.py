@@ -26,7 +26,7 @@ from albertine.serving.problems import Problem, problem_of
 from albertine.serving.records import RequestRecord
 from albertine.serving.schemas import Input, StreamedError, StreamedPrediction, StreamEnd
 from albertine.serving.served import ServedModel
-from albertine.serving.service import Service, overloaded
+from albertine.serving.service import Service, check_room, overloaded
 from albertine.serving.worker import Overloaded, Worker
 
 __all__ = ["EVENTS", "StreamForm", "streamed"]
@@ -78,16 +78,7 @@ def streamed(
     Raises:
         Problem: there are too many streams already.
     """
-    if service.streams >= service.options.max_streams:
-        raise Problem(
-            503,
-            "overloaded",
-            "too many streams are being answered",
-            received=str(service.streams),
-            allowed=f"{service.options.max_streams} at a time",
-            next_step="Send it again later",
-            retry_after=1,
-        )
+    check_room("streams", service.streams, service.options.max_streams)
     windows = _Stream(service, model, iter(inputs), form, scores=scores, record=record)
     # Proxies that gather answers before they pass them on are told not to.
     headers = {"X-Accel-Buffering": "no"}

@@ -235,7 +235,7 @@ def _evaluation(
     def evaluate(precision: Precision) -> Mapping[str, float]:
         # laid out anew, since the weights have moved; that takes less than it saves
         engine = Engine(inference_copy(module, precision), tokenizer, task, task_config, precision=precision)
-        return task.score(engine.encoded_answers(encoded, examples), examples, task_config)
+        return task.score(engine.encoded_answers(encoded, examples).rows, examples, task_config)
 
     return evaluate
 

@@ -47,6 +47,8 @@ class Watchdog:
     Args:
         vocab_size: V.
         progress: share of the run that is over at a point, from 0 to 1.
+        phase: which phase of the run a point ends in, counted up; None where rows never change. Longer rows are harder,
+            and most of their positions new: losses are held against those of the same phase alone.
         unigram_entropy: of the corpus in nats, see `unigram_entropy`; None where it is not known.
         limits: when something counts as a failure.
 
@@ -59,6 +61,7 @@ class Watchdog:
         *,
         vocab_size: int,
         progress: Callable[[LogPoint], float],
+        phase: Callable[[LogPoint], int] | None = None,
         unigram_entropy: float | None = None,
         limits: WatchdogLimits | None = None,
     ) -> None:
@@ -73,6 +76,7 @@ class Watchdog:
             )
         self.unigram = unigram_entropy
         self._progress = progress
+        self._phase: Callable[[LogPoint], int] = phase or (lambda point: 0)
         self._points: list[LogPoint] = []
         self._medians: list[float] = []
         self._measured: list[_Measured] = []
@@ -115,8 +119,12 @@ class Watchdog:
         self._next_look = 0.0
 
     def _words(self, count: int) -> list[float]:
-        """Return the last masked-word losses (the whole loss where it has no such part), at most `count`."""
-        return [_words_of(point) for point in self._points[-count:]]
+        """Return the phase's last masked-word losses (the whole loss where it has no such part), at most `count`."""
+        return [_words_of(point) for point in self._points[self._phase_begin() :][-count:]]
+
+    def _phase_begin(self) -> int:
+        """Return the place of the first point of the phase that the last one ends in."""
+        return bisect.bisect_left(self._points, self._phase(self._points[-1]), key=self._phase)
 
     def _once(self, name: str, verdict: Verdict) -> Verdict | None:
         """Give the verdict the first time only."""
@@ -198,7 +206,7 @@ class Watchdog:
     def _rising(self, point: LogPoint) -> Verdict | None:
         limits, now = self.limits, self._progress(point)
         last = self._span(now - limits.span, now)
-        begin = self._progress_at(self._done.get("rising"))
+        begin = max(self._progress_at(self._done.get("rising")), self._progress(self._points[self._phase_begin()]))
         earlier = []
         end = now - limits.span
         while end - limits.span >= begin:
@@ -279,7 +287,7 @@ class Watchdog:
     def _falling(self, point: LogPoint) -> bool:
         """Say whether the loss is clearly lower than it was before, or that cannot be told yet."""
         now, width = self._progress(point), self.limits.span
-        begin = max(0.0, now - 3.5 * width)
+        begin = max(0.0, now - 3.5 * width, self._progress(self._points[self._phase_begin()]))
         earlier, last = self._span(begin, begin + width), self._span(now - width, now)
         return earlier is None or last is None or last.mean < (1.0 - self.limits.still_falling) * earlier.mean
 

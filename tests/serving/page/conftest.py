@@ -1,29 +1,22 @@
-"""A real browser and a real server for the tests of the page.
-
-Chromium is driven through its own protocol, over two pipes (`--remote-debugging-pipe`): the standard library and an
-installed Chromium are all that it takes.
-"""
+"""A real browser and a real server for the tests of the page: Playwright drives the Chromium that is installed."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import fcntl
 import json
 import os
-import selectors
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from playwright.sync_api import Browser, ConsoleMessage, Request, Route, sync_playwright
 
 from albertine.checkpoints.writing import save_encoder
 from albertine.cli.main import main
@@ -40,21 +33,6 @@ from albertine.tokenization.learn import learn_vocabulary
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 30.0
 """Seconds until something that should happen is given up."""
-VIEWPORT = (1100, 900)
-KEYS = {
-    "Tab": (9, ""),
-    "Enter": (13, "\r"),
-    "Escape": (27, ""),
-    "Space": (32, " "),
-    "ArrowDown": (40, ""),
-    "ArrowRight": (39, ""),
-}
-MODIFIERS = {"Alt": 1, "Control": 2, "Shift": 8}
-# Pipes 3 and 4 are where the browser reads and writes; the numbers that they have here are moved there first.
-START = (
-    "import os,sys;a,b=map(int,sys.argv[1:3]);os.dup2(a,3);os.dup2(b,4);os.closerange(5,99);"
-    "os.execv(sys.argv[3],sys.argv[3:])"
-)
 
 VOCABULARY = learn_vocabulary(["the room was clean and quiet 很 好 吃 。 太 慢 了"] * 9, size=90)
 
@@ -62,98 +40,14 @@ Routes = dict[str, tuple[int, dict[str, str], object]]
 """Status, headers and JSON body of requests by the end of their address."""
 
 
-class Chromium:
-    """A headless browser.
-
-    Args:
-        program: its path.
-        folder: of its own, for its profile.
-    """
-
-    def __init__(self, program: str, folder: Path) -> None:
-        commands, own_commands = os.pipe()
-        own_answers, answers = os.pipe()
-        high = [fcntl.fcntl(one, fcntl.F_DUPFD, 100) for one in (commands, answers)]
-        flags = [
-            "--headless=new",
-            "--remote-debugging-pipe",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--no-first-run",
-            "--hide-scrollbars",
-            f"--user-data-dir={folder}",
-        ]
-        words = [sys.executable, "-ISc", START, *map(str, high), program, *flags, "about:blank"]
-        self._process = subprocess.Popen(words, pass_fds=high, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for one in (commands, answers, *high):
-            os.close(one)
-        self._out, self._in = own_commands, own_answers
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(own_answers, selectors.EVENT_READ)
-        self._held = b""
-        self._number = 0
-        self._answers: dict[int, dict[str, Any]] = {}
-        self.listeners: dict[str, Callable[[str, dict[str, Any]], None]] = {}
-
-    def send(self, method: str, session: str | None = None, **parameters: object) -> int:
-        """Send a command and return its number, without waiting for what becomes of it."""
-        self._number += 1
-        message: dict[str, object] = {"id": self._number, "method": method, "params": parameters}
-        if session is not None:
-            message["sessionId"] = session
-        data = json.dumps(message).encode() + b"\0"
-        while data:
-            data = data[os.write(self._out, data) :]
-        return self._number
-
-    def call(self, method: str, session: str | None = None, **parameters: object) -> dict[str, Any]:
-        """Send a command and return its result."""
-        number = self.send(method, session, **parameters)
-        deadline = time.monotonic() + PATIENCE
-        while number not in self._answers:
-            assert time.monotonic() < deadline, f"the browser does not answer to {method}"
-            self.read(0.2)
-        answer = self._answers.pop(number)
-        assert "error" not in answer, f"{method}: {answer['error']}"
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    def read(self, seconds: float) -> None:
-        """Take in what the browser says within some time."""
-        if not self._selector.select(seconds):
-            return
-        data = os.read(self._in, 1 << 20)
-        assert data, "the browser has ended"
-        *messages, self._held = (self._held + data).split(b"\0")
-        for one in messages:
-            message = json.loads(one)
-            if "id" in message:
-                self._answers[message["id"]] = message
-            elif message.get("sessionId") in self.listeners:
-                self.listeners[message["sessionId"]](message["method"], message["params"])
-
-    def close(self) -> None:
-        """End the browser."""
-        self._process.terminate()
-        self._process.wait(PATIENCE)
-        self._selector.close()
-        os.close(self._out)
-        os.close(self._in)
-
-
 class Tab:
     """One page of a browser, in a profile of its own.
 
     Args:
         browser: it belongs to.
-        language: what the browser says its user reads.
     """
 
-    def __init__(self, browser: Chromium, *, language: str = "en-US") -> None:
-        self.browser = browser
+    def __init__(self, browser: Browser) -> None:
         self.problems: list[str] = []
         """What the page wrote to its console as an error, or threw."""
         self.requests: list[str] = []
@@ -164,46 +58,39 @@ class Tab:
         """How addresses begin that may be asked for."""
         self.routes: Routes = {}
         """What is answered in the server's place."""
-        self._context = browser.call("Target.createBrowserContext")["browserContextId"]
-        target = browser.call("Target.createTarget", url="about:blank", browserContextId=self._context)
-        self._session = browser.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
-        browser.listeners[self._session] = self._listen
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.call(f"{domain}.enable")
-        self.call("Network.setUserAgentOverride", userAgent="Chromium", acceptLanguage=language)
-        self.resize(*VIEWPORT)
+        self._context = browser.new_context(locale="en-US", viewport={"width": 1100, "height": 900})
+        self._context.set_default_timeout(1000 * PATIENCE)
+        self._page = self._context.new_page()
+        self._session = self._context.new_cdp_session(self._page)
+        self._page.on("request", self._asked)
+        self._page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self._page.on("console", self._said)
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """Send a command to this page."""
-        return self.browser.call(method, self._session, **parameters)
+        """Send a command of Chromium's own protocol to this page."""
+        result: dict[str, Any] = self._session.send(method, parameters)
+        return result
 
     def answer(self, routes: Routes) -> None:
         """Answer requests below /v1/ in the server's place; other requests there go through."""
         self.routes = routes
-        self.call("Fetch.enable", patterns=[{"urlPattern": "*/v1/*"}])
+        self._page.route("**/v1/**", self._fulfil)
 
     def open(self, address: str) -> None:
         """Go to an address and wait until models are offered, or it is said why there are none."""
-        self.call("Page.navigate", url=address)
-        self.wait(
-            "document.readyState === 'complete' && document.querySelector('#form:not([hidden]), .error') !== null"
-        )
+        self._page.goto(address)
+        self.wait("document.querySelector('#form:not([hidden]), .error') !== null")
 
     def js(self, expression: str) -> Any:
         """Return the value of an expression."""
-        done = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in done, done["exceptionDetails"]
-        return done["result"].get("value")
+        return self._page.evaluate(expression)
 
     def wait(self, condition: str) -> None:
         """Wait until an expression is true."""
         deadline = time.monotonic() + PATIENCE
-        while True:
-            done = self.call("Runtime.evaluate", expression=condition, returnByValue=True)
-            if done["result"].get("value") is True:
-                return
+        while self.js(condition) is not True:
             assert time.monotonic() < deadline, f"still not true: {condition}\n{self.text('body')}\n{self.problems}"
-            time.sleep(0.05)
+            self._page.wait_for_timeout(50)
 
     def text(self, selector: str) -> str:
         """Return the text of an element as it is shown; nothing where it is hidden."""
@@ -213,33 +100,24 @@ class Tab:
 
     def texts(self, selector: str) -> list[str]:
         """Return the texts of all elements of a kind."""
-        found: list[str] = self.js(f"[...document.querySelectorAll({json.dumps(selector)})].map(one => one.innerText)")
-        return found
+        return self._page.locator(selector).all_inner_texts()
 
     def click(self, selector: str) -> None:
-        """Click on an element."""
-        self.js(f"document.querySelector({json.dumps(selector)}).click()")
+        """Click on an element, where it is a hidden control on the label around it."""
+        around = self._page.locator(f"label:has({selector})")
+        (around if around.count() else self._page.locator(selector)).first.click()
 
     def choose(self, selector: str, value: str) -> None:
         """Choose an option of a list."""
-        self.js(
-            f"{{ const one = document.querySelector({json.dumps(selector)}); one.value = {json.dumps(value)};"
-            "one.dispatchEvent(new Event('change', { bubbles: true })); }"
-        )
+        self._page.select_option(selector, value)
 
     def write(self, selector: str, text: str) -> None:
-        """Write a text into a field in the place of what stood there, as from a keyboard."""
-        self.js(f"{{ const one = document.querySelector({json.dumps(selector)}); one.focus(); one.select(); }}")
-        self.call("Input.insertText", text=text)
+        """Write a text into a field in the place of what stood there."""
+        self._page.fill(selector, text)
 
     def press(self, key: str, *modifiers: str) -> None:
         """Press and release a key."""
-        code, text = KEYS[key]
-        held = sum(MODIFIERS[one] for one in modifiers)
-        shared = {"key": " " if key == "Space" else key, "code": key, "windowsVirtualKeyCode": code, "modifiers": held}
-        kind = "keyDown" if text and not held else "rawKeyDown"
-        self.call("Input.dispatchKeyEvent", type=kind, **shared, **({"text": text} if kind == "keyDown" else {}))
-        self.call("Input.dispatchKeyEvent", type="keyUp", **shared)
+        self._page.keyboard.press("+".join([*modifiers, key]))
 
     def focused(self) -> str:
         """Return the id of what has the focus, else its tag and text."""
@@ -256,84 +134,63 @@ class Tab:
         self.click("#run")
         self.wait("document.querySelector('.answer') !== null && document.querySelector('#stop').hidden")
 
-    def resize(self, width: int, height: int, *, scale: float = 1) -> None:
+    def resize(self, width: int, height: int) -> None:
         """Give the window a size, in CSS pixels."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
-        )
+        self._page.set_viewport_size({"width": width, "height": height})
 
-    def prefer(self, **features: str) -> None:
-        """Say what the user prefers: prefers_color_scheme="dark"."""
-        asked = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-        self.call("Emulation.setEmulatedMedia", features=asked)
+    def prefer(self, **features: Any) -> None:
+        """Say what the user prefers: color_scheme="dark"."""
+        self._page.emulate_media(**features)
 
     def picture(self, file: Path) -> None:
         """Write what the whole page looks like, as PNG."""
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
-        file.write_bytes(base64.b64decode(data))
+        self._page.screenshot(path=file, full_page=True)
 
     def close(self) -> None:
         """Close the page and forget all that it kept."""
-        del self.browser.listeners[self._session]
-        self.browser.call("Target.disposeBrowserContext", browserContextId=self._context)
+        self._context.close()
 
-    def _listen(self, event: str, parameters: dict[str, Any]) -> None:
-        if event == "Network.requestWillBeSent":
-            request = parameters["request"]
-            self.requests.append(request["url"])
-            if "/v1/" in request["url"]:
-                self.keys.append(request["headers"].get("Authorization"))
-        elif event == "Runtime.exceptionThrown":
-            self.problems.append(json.dumps(parameters["exceptionDetails"]))
-        elif event == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
-            self.problems.append(json.dumps(parameters["args"]))
-        elif event == "Log.entryAdded" and parameters["entry"]["level"] == "error":
-            # what the server refused is written there by the browser itself
-            if parameters["entry"]["source"] != "network":
-                self.problems.append(json.dumps(parameters["entry"]))
-        elif event == "Fetch.requestPaused":
-            self._fulfil(parameters["requestId"], parameters["request"]["url"])
+    def _asked(self, request: Request) -> None:
+        self.requests.append(request.url)
+        if "/v1/" in request.url:
+            self.keys.append(request.headers.get("authorization"))
 
-    def _fulfil(self, request: str, address: str) -> None:
-        path = address.partition("/v1/")[2]
+    def _said(self, message: ConsoleMessage) -> None:
+        # what the server refused is written there by the browser itself
+        if message.type in ("error", "warning", "assert") and not message.text.startswith("Failed to load resource"):
+            self.problems.append(message.text)
+
+    def _fulfil(self, route: Route, request: Request) -> None:
+        path = request.url.partition("/v1/")[2]
         if path not in self.routes:
-            self.browser.send("Fetch.continueRequest", self._session, requestId=request)
+            route.continue_()
             return
         status, headers, body = self.routes[path]
         if status == 0:  # nobody answers
-            self.browser.send("Fetch.failRequest", self._session, requestId=request, errorReason="ConnectionRefused")
-            return
-        if status < 0:  # the answer takes for ever
-            return
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        given = [{"name": name, "value": value} for name, value in headers.items()]
-        self.browser.send(
-            "Fetch.fulfillRequest",
-            self._session,
-            requestId=request,
-            responseCode=status,
-            responseHeaders=[{"name": "Content-Type", "value": "application/json"}, *given],
-            body=base64.b64encode(data).decode(),
-        )
+            route.abort("connectionrefused")
+        elif status > 0:  # below: the answer takes for ever
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            route.fulfill(status=status, headers={"Content-Type": "application/json", **headers}, body=data)
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Chromium]:
-    """The browser; tests that need it are skipped where there is none."""
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The browser; tests that need it are skipped where there is none.
+
+    It lives for one file: as long as Playwright runs, no test of this process can start an event loop of its own.
+    """
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip(f"no browser: none of {', '.join(PROGRAMS)} is installed")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        browser = Chromium(program, Path(folder))
-        try:
-            browser.call("Browser.getVersion")
-            yield browser
-        finally:
-            browser.close()
+    with sync_playwright() as playwright:
+        flags = ["--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        browser = playwright.chromium.launch(executable_path=program, args=flags, chromium_sandbox=False)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
-def tab(chromium: Chromium, server: str) -> Iterator[Tab]:
+def tab(chromium: Browser, server: str) -> Iterator[Tab]:
     """A page of the browser; afterwards it must have complained about nothing, and asked nobody but the server."""
     opened = Tab(chromium)
     opened.origins.append(server)

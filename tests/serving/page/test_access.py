@@ -248,7 +248,7 @@ def test_a_word_that_never_ends_is_broken(tab: Tab, server: str) -> None:
 
 
 def test_nothing_moves_for_those_who_want_it_so(tab: Tab, server: str) -> None:
-    tab.prefer(prefers_reduced_motion="reduce")
+    tab.prefer(reduced_motion="reduce")
     tab.open(server)
     tab.answer({"models/bert/predict": (-1, {}, None)})
     tab.write("#first", TEXT)

@@ -309,7 +309,7 @@ def test_a_pause_is_counted_down_and_then_it_can_be_tried_again(tab: Tab, server
     tab.ask("now")
     assert "try again in 2 s" in tab.text(".error button")
     before = len(tab.requests)
-    tab.click(".error button")
+    tab.js("document.querySelector('.error button').click()")  # a person's click would wait until it may be clicked
     assert len(tab.requests) == before
     tab.wait("document.querySelector('.error button').innerText === 'Try again'")
     assert "now" in tab.js("document.querySelector('#status').textContent")

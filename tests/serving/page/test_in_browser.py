@@ -171,17 +171,17 @@ def background(tab: Tab) -> int:
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(tab: Tab, server: str) -> None:
-    tab.prefer(prefers_color_scheme="light")
+    tab.prefer(color_scheme="light")
     tab.open(server)
     assert background(tab) > 200
-    tab.prefer(prefers_color_scheme="dark")
+    tab.prefer(color_scheme="dark")
     assert background(tab) < 60
     tab.click("input[value=light]")
     assert background(tab) > 200
     tab.open(server)
     assert background(tab) > 200
     assert tab.js("document.querySelector('input[value=light]').checked")
-    tab.prefer(prefers_color_scheme="light")
+    tab.prefer(color_scheme="light")
     tab.click("input[value=dark]")
     assert background(tab) < 60
     tab.click("input[value=auto]")

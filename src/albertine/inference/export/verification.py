@@ -240,7 +240,7 @@ def _answers(
     return tuple(
         ChangedAnswer(text=_shown(example), before=str(_said(one)), after=str(_said(other)))
         for example, one, other in zip(examples, before, after, strict=True)
-        if _said(one) != _said(other)
+        if one.answer != other.answer
     )
 
 

@@ -40,35 +40,19 @@ class _Exits(nn.Module):
         self.depth = encoder.config.num_passes
         self._outputs: list[EncoderOutput] = []
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        *,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        sequence_starts: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        positions: Tensor | None = None,
-    ) -> EncoderOutput:
+    def forward(self, *args: Any, positions: Tensor | None = None, **given: Any) -> EncoderOutput:
         """Return what `Encoder.forward` would with `depth`; the arguments count at the first call alone."""
         del positions  # every pass but the last needs the states of all tokens
         if not self._outputs:
             encoder = self.encoder
             layout = encoder.layout(
-                input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask, sequence_starts=sequence_starts
+                *args, **{name: given.get(name) for name in ("inputs_embeds", "attention_mask", "sequence_starts")}
             )
-            hidden = encoder.embed(
-                input_ids,
-                layout=layout,
-                token_type_ids=token_type_ids,
-                position_ids=position_ids,
-                inputs_embeds=inputs_embeds,
-            )
-            for index in range(encoder.config.num_passes):
-                hidden = encoder.run_pass(index, hidden, layout).hidden
-                pooled = encoder.pool(hidden, layout)
-                self._outputs.append(EncoderOutput(last_hidden_state=hidden, pooler_output=pooled))
+            done = encoder(*args, output_hidden_states=True, **given)
+            self._outputs = [
+                EncoderOutput(last_hidden_state=hidden, pooler_output=encoder.pool(hidden, layout))
+                for hidden in done.hidden_states[1:]
+            ]
         return self._outputs[self.depth - 1]
 
 

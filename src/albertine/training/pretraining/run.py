@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from albertine.batching.prefetch import Prefetched
+from albertine.batching.step_plan import StepPlan
 from albertine.checkpoints.load import open_state
 from albertine.checkpoints.reading import read_json
 from albertine.checkpoints.writing import save_state
@@ -235,7 +236,8 @@ def _trained(
     module, size = setup.module, plan.size
     training = _for_loop(setup, size.total_steps)
     held_out = setup.held_out_batches(size)
-    watch = _watchdog(setup, plan, training)
+    made = setup.examples(size)
+    watch = _watchdog(setup, made.plan, training)
     device = next(module.parameters()).device
     watch.measured(0, rank=hidden_state_rank(module, held_out[0].batch.to(device)))
 
@@ -248,7 +250,7 @@ def _trained(
         _check_saving(setup, folder)
 
     with ExitStack() as stack:
-        batches = setup.steps(setup.examples(size), processes)
+        batches = setup.steps(made, processes)
         if device.type == "cuda":
             batches = stack.enter_context(Prefetched(batches))
         bar = ProgressBar() if progress is None else None
@@ -286,11 +288,12 @@ def _for_loop(setup: Setup, total_steps: int) -> TrainingConfig:
     )
 
 
-def _watchdog(setup: Setup, plan: PretrainingPlan, training: TrainingConfig) -> Watchdog:
+def _watchdog(setup: Setup, steps: StepPlan, training: TrainingConfig) -> Watchdog:
     budget = Budget.of(training, training.max_steps)
     return Watchdog(
         vocab_size=setup.start.config.vocab_size,
         progress=lambda point: budget.progress(point.step, point.seconds, point.tokens),
+        phase=lambda point: steps.at(max(0, point.step - 1)).phase,
         unigram_entropy=unigram_entropy(setup.token_counts),
     )
 
